@@ -1,0 +1,35 @@
+//! The contract between the service and its components.
+//!
+//! A component crate needs this crate, `spanbridge_pdata` and `spanbridge_config`, and nothing of the service. The
+//! contracts are written on the traits: [`Component`] for the lifecycle, [`Consumer`] for the data path, the factory
+//! traits for how a configuration becomes a component.
+
+mod capabilities;
+mod code;
+mod consumer;
+mod context;
+mod error;
+mod factory;
+mod fanout;
+mod id;
+mod lifecycle;
+pub mod telemetry;
+mod validate;
+
+pub use async_trait::async_trait;
+pub use capabilities::{Acknowledges, Capabilities};
+pub use code::Code;
+pub use consumer::{Batch, Consumer};
+pub use context::{AuthData, AuthValue, Context, Metadata};
+pub use error::{BuildError, ConsumeError, ErrorClass, ShutdownError, StartError};
+pub use factory::{
+    BuildInfo, Config, ConnectorFactory, ConnectorOutputs, Descriptor, ExporterFactory, ExtensionFactory,
+    Outputs, ProcessorFactory, ReceiverFactory, Settings, Stability, Unsupported,
+};
+pub use fanout::FanOut;
+pub use id::{ComponentId, ComponentType, IdError, PipelineId};
+pub use lifecycle::{
+    Component, Connector, Exporter, Extension, Host, Kind, Processor, Receiver, Status, StatusSink,
+};
+pub use spanbridge_pdata::{Payload, Signal};
+pub use validate::{Problem, Problems, Severity, Validate};

@@ -1,0 +1,155 @@
+//! Kinds of components and the two calls that begin and end their lives.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use crate::{ComponentId, Consumer, ShutdownError, StartError};
+
+/// Which of the five kinds a component is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Brings telemetry in.
+    Receiver,
+    /// Changes, drops, batches or delays telemetry within one pipeline.
+    Processor,
+    /// Sends telemetry out.
+    Exporter,
+    /// The exporter of one pipeline and the receiver of another.
+    Connector,
+    /// Serves the process rather than the data path.
+    Extension,
+}
+
+impl Kind {
+    /// The singular word of logs and errors: `receiver`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Receiver => "receiver",
+            Kind::Processor => "processor",
+            Kind::Exporter => "exporter",
+            Kind::Connector => "connector",
+            Kind::Extension => "extension",
+        }
+    }
+
+    /// The section of the configuration: `receivers`.
+    pub const fn section(self) -> &'static str {
+        match self {
+            Kind::Receiver => "receivers",
+            Kind::Processor => "processors",
+            Kind::Exporter => "exporters",
+            Kind::Connector => "connectors",
+            Kind::Extension => "extensions",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The two lifecycle calls that every component has.
+///
+/// # Contract
+///
+/// - The service calls `start` once, after everything downstream has started, and `shutdown` once, after everything
+///   upstream has stopped. It may call `shutdown` without `start` (another component failed to start), and a component
+///   must take that.
+/// - `start` returns when the component can do its work (a receiver: is listening). It does not block on the outside
+///   world: an exporter whose destination is down starts all the same.
+/// - When `shutdown` returns, every task of the component has ended and every resource is released, whatever the
+///   result. It first drains: what it holds is handed on, until `deadline`. It returns by `deadline` even with a hung
+///   destination, and reports what it could not deliver.
+/// - Tasks in the background report through [`Host::report`]; they never exit or panic the process.
+#[async_trait]
+pub trait Component: Send + Sync {
+    /// Begins the work.
+    ///
+    /// # Errors
+    /// What was attempted and on which object, such as the address that is in use.
+    async fn start(&self, host: Host) -> Result<(), StartError> {
+        drop(host);
+        Ok(())
+    }
+
+    /// Drains and ends the work, by `deadline`.
+    ///
+    /// # Errors
+    /// What failed, and how many items were not delivered.
+    async fn shutdown(&self, deadline: Instant) -> Result<(), ShutdownError> {
+        let _ = deadline;
+        Ok(())
+    }
+}
+
+/// A receiver: it was given its consumers when it was created.
+pub trait Receiver: Component {}
+
+/// A processor within one pipeline; it was given the next consumer when it was created.
+pub trait Processor: Component + Consumer {}
+
+/// An exporter. One instance serves every signal and pipeline that names its id.
+pub trait Exporter: Component + Consumer {}
+
+/// A connector. One instance serves every pipeline that names its id; what it consumes comes from the pipelines that
+/// use it as an exporter, tagged with their signal.
+pub trait Connector: Component + Consumer {}
+
+/// An extension.
+pub trait Extension: Component {}
+
+/// How a component is doing (reference: collector-core, 4.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// `start` was called.
+    Starting,
+    /// It works.
+    Ok,
+    /// It does not work now and expects to recover by itself.
+    RecoverableError(String),
+    /// It does not work and will not until someone mends something; the process goes on.
+    PermanentError(String),
+    /// The process must end: it shuts down in order and exits with 1.
+    FatalError(String),
+    /// `shutdown` was called.
+    Stopping,
+    /// `shutdown` has returned.
+    Stopped,
+}
+
+/// Takes the status reports of components; implemented by the service.
+pub trait StatusSink: Send + Sync {
+    /// `component` of `kind` is now in `status`. Moves that the state machine does not allow are ignored.
+    fn report(&self, kind: Kind, component: &ComponentId, status: Status);
+}
+
+/// What a running component may ask of the process. Cheap to clone.
+#[derive(Clone)]
+pub struct Host {
+    kind: Kind,
+    id: ComponentId,
+    sink: Arc<dyn StatusSink>,
+}
+
+impl Host {
+    /// The host as the component `id` sees it.
+    pub fn new(kind: Kind, id: ComponentId, sink: Arc<dyn StatusSink>) -> Self {
+        Self { kind, id, sink }
+    }
+
+    /// Reports how this component is doing.
+    pub fn report(&self, status: Status) {
+        self.sink.report(self.kind, &self.id, status);
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("kind", &self.kind).field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,102 @@
+//! Checks of a decoded configuration, with all problems collected.
+
+use std::fmt;
+
+/// A configuration that can check the relations between its values.
+///
+/// `validate` does no I/O but for reading files that the configuration names, and reports every problem it finds, not
+/// the first. Value types refuse what is wrong by itself (a bad duration) while decoding.
+pub trait Validate {
+    /// Reports what is wrong to `problems`, at paths relative to this configuration.
+    fn validate(&self, problems: &mut Problems) {
+        let _ = problems;
+    }
+}
+
+/// How bad a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// It is accepted, and the user is told.
+    Warning,
+}
+
+/// Something wrong with a value, at a path relative to the component's own configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Keys and list indices from the component's configuration to the value: `["protocols", "grpc", "endpoint"]`.
+    pub path: Vec<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it, if there is more to say.
+    pub help: Option<String>,
+    /// Whether it refuses the configuration.
+    pub severity: Severity,
+}
+
+/// Collects problems.
+#[derive(Debug, Default)]
+pub struct Problems {
+    path: Vec<String>,
+    found: Vec<Problem>,
+}
+
+impl Problems {
+    /// Nothing found yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs `check` one level deeper: at the key or list index `step`.
+    pub fn at<R>(&mut self, step: impl fmt::Display, check: impl FnOnce(&mut Self) -> R) -> R {
+        self.path.push(step.to_string());
+        let result = check(self);
+        self.path.pop();
+        result
+    }
+
+    /// Validates `config`, which is the value of `key`.
+    pub fn nested(&mut self, key: &str, config: &impl Validate) {
+        self.at(key, |problems| config.validate(problems));
+    }
+
+    /// An error at the current place.
+    pub fn error(&mut self, message: impl Into<String>) -> &mut Self {
+        self.push(Severity::Error, message.into())
+    }
+
+    /// An error at the value of `key`.
+    pub fn error_at(&mut self, key: &str, message: impl Into<String>) -> &mut Self {
+        self.path.push(key.to_owned());
+        self.push(Severity::Error, message.into());
+        self.path.pop();
+        self
+    }
+
+    /// A warning at the value of `key`.
+    pub fn warn_at(&mut self, key: &str, message: impl Into<String>) -> &mut Self {
+        self.path.push(key.to_owned());
+        self.push(Severity::Warning, message.into());
+        self.path.pop();
+        self
+    }
+
+    /// Adds what to do about it to the problem reported last.
+    pub fn help(&mut self, help: impl Into<String>) -> &mut Self {
+        if let Some(problem) = self.found.last_mut() {
+            problem.help = Some(help.into());
+        }
+        self
+    }
+
+    /// Everything found, in order of discovery.
+    pub fn into_found(self) -> Vec<Problem> {
+        self.found
+    }
+
+    fn push(&mut self, severity: Severity, message: String) -> &mut Self {
+        self.found.push(Problem { path: self.path.clone(), message, help: None, severity });
+        self
+    }
+}

@@ -1,1 +1,3 @@
+//! The measuring rig.
+
 fn main() {}

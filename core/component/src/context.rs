@@ -22,12 +22,15 @@ pub struct Context {
 ///
 /// Values may be credentials, so `Debug` prints names only.
 #[derive(Clone, Default)]
-pub struct Metadata(Option<Arc<[(String, Vec<String>)]>>);
+pub struct Metadata(Option<Arc<[Entry]>>);
+
+/// A name in lower case with its values in order of arrival.
+type Entry = (String, Vec<String>);
 
 impl Metadata {
     /// Builds from pairs; names are lower-cased, values of equal names are kept together in order.
     pub fn from_pairs<N: AsRef<str>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        let mut entries: Vec<(String, Vec<String>)> = Vec::new();
+        let mut entries: Vec<Entry> = Vec::new();
         for (name, value) in pairs {
             let name = name.as_ref().to_ascii_lowercase();
             match entries.iter_mut().find(|(n, _)| *n == name) {

@@ -289,3 +289,37 @@ pub const COUNT_BUCKETS: [f64; 22] = [
     10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1000.0, 2000.0, 3000.0, 4000.0, 5000.0, 6000.0,
     7000.0, 8000.0, 9000.0, 10000.0, 20000.0, 30000.0, 50000.0, 100_000.0,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_carry_the_go_collectors_names() {
+        let telemetry = Telemetry::detached();
+        let id: ComponentId = "otlp/2".parse().unwrap();
+        ReceiverMetrics::new(&telemetry, &id, "grpc").unwrap().accepted(Signal::Logs, 3);
+        ExporterMetrics::new(&telemetry, &id).unwrap().send_failed(Signal::Metrics, 2);
+        ProcessorMetrics::new(&telemetry, &id).unwrap().outgoing(Signal::Traces, 1);
+
+        let text = prometheus::TextEncoder::new().encode_to_string(&telemetry.registry().gather()).unwrap();
+
+        for line in [
+            "otelcol_receiver_accepted_log_records{receiver=\"otlp/2\",transport=\"grpc\"} 3",
+            "otelcol_exporter_send_failed_metric_points{exporter=\"otlp/2\"} 2",
+            "otelcol_processor_outgoing_items{otel_signal=\"traces\",processor=\"otlp/2\"} 1",
+            "# HELP otelcol_receiver_accepted_spans Number of spans successfully pushed into the pipeline. [Alpha]",
+        ] {
+            assert!(text.contains(line), "{line}\nis not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn components_that_ask_for_one_name_share_the_family() {
+        let telemetry = Telemetry::detached();
+        let first = telemetry.counter("otelcol_x", "h", &["a"]).unwrap();
+        telemetry.clone().counter("otelcol_x", "h", &["a"]).unwrap().with_label_values(&["1"]).inc();
+        assert_eq!(first.with_label_values(&["1"]).get(), 1);
+        assert!(telemetry.gauge("otelcol_x", "h", &["a"]).is_err());
+    }
+}

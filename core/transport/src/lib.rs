@@ -1,1 +1,7 @@
-//! Placeholder.
+//! Shared network plumbing of receivers and exporters, and its configuration blocks.
+//!
+//! OTLP/gRPC, the hot path, sits on the `h2` crate directly: [`grpc`] has unary framing, status, compression, the
+//! server and the client. [`io`] gathers what HTTP/2 writes into few system calls; both sides use it.
+
+pub mod grpc;
+pub mod io;

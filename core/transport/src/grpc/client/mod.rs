@@ -1,0 +1,1 @@
+//! The client side: connections, balancing and unary calls.

@@ -1,0 +1,1 @@
+//! Bounded decompression of messages that are received.

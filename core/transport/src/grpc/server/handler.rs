@@ -1,0 +1,91 @@
+//! What a service implements.
+
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use bytes::{BufMut, Bytes, BytesMut};
+use http::uri::Authority;
+use http::{HeaderMap, Uri};
+use tokio::time::Instant;
+
+use crate::grpc::{Status, frame};
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP client.
+    Tcp(SocketAddr),
+    /// A client on a unix socket; those have no address worth telling.
+    Unix,
+}
+
+impl Peer {
+    /// The address of a TCP client.
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Peer::Tcp(address) => Some(address),
+            Peer::Unix => None,
+        }
+    }
+}
+
+/// One unary request, complete and decompressed.
+#[derive(Debug)]
+pub struct UnaryRequest {
+    pub(super) uri: Uri,
+    /// Request metadata as it came, without the pseudo headers.
+    pub metadata: HeaderMap,
+    /// Who sent it.
+    pub peer: Peer,
+    /// The message.
+    pub message: Bytes,
+    /// When the client stops waiting, if it said so (`grpc-timeout`). The server cancels the call at that time.
+    pub deadline: Option<Instant>,
+}
+
+impl UnaryRequest {
+    /// `/package.Service/Method`.
+    pub fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// The `:authority` the client used.
+    pub fn authority(&self) -> Option<&Authority> {
+        self.uri.authority()
+    }
+}
+
+/// The message of an answer, framed.
+#[derive(Debug, Clone)]
+pub struct Reply(pub(super) Bytes);
+
+impl Reply {
+    /// Frames `message`, at most 4 GiB of it. An answer that is always the same is best framed once and cloned.
+    pub fn new(message: &[u8]) -> Option<Self> {
+        let prefix = frame::prefix(false, message.len())?;
+        let mut framed = BytesMut::with_capacity(prefix.len() + message.len());
+        framed.put_slice(&prefix);
+        framed.put_slice(message);
+        Some(Self(framed.freeze()))
+    }
+}
+
+/// The methods of a service.
+///
+/// # Contract
+///
+/// - `call` is called concurrently, for paths that `serves` has said yes to.
+/// - Its future is dropped when the client resets the call or disconnects, when the deadline passes, and at the end of
+///   the grace period of a shutdown.
+/// - A panic in it is answered with `INTERNAL` and logged; the connection goes on.
+#[async_trait]
+pub trait UnaryHandler: Send + Sync + 'static {
+    /// Whether `path` (`/package.Service/Method`) is a method of ours. Anything else is answered `UNIMPLEMENTED`.
+    fn serves(&self, path: &str) -> bool;
+
+    /// Handles one request.
+    ///
+    /// # Errors
+    /// The status the client gets.
+    async fn call(&self, request: UnaryRequest) -> Result<Reply, Status>;
+}

@@ -5,15 +5,16 @@ use std::cell::Cell;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::protocol;
 
 thread_local! {
     static REVEAL: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A text that never prints: not in logs, errors, `Debug` or `print-config` (there `[REDACTED]`).
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Opaque(String);
 
 impl Opaque {
@@ -54,6 +55,26 @@ impl fmt::Debug for Opaque {
 impl Serialize for Opaque {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(if REVEAL.get() { &self.0 } else { "[REDACTED]" })
+    }
+}
+
+impl<'de> Deserialize<'de> for Opaque {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_newtype_struct(protocol::OPAQUE, Visitor)
+    }
+}
+
+struct Visitor;
+
+impl<'de> de::Visitor<'de> for Visitor {
+    type Value = Opaque;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Opaque, D::Error> {
+        String::deserialize(deserializer).map(Opaque)
     }
 }
 

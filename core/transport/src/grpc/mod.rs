@@ -7,6 +7,7 @@ pub mod compression;
 pub mod frame;
 pub mod server;
 pub mod status;
+pub mod timeout;
 
 pub use compression::Encoding;
 pub use server::{Peer, Reply, Server, ServerConfig, UnaryHandler, UnaryRequest};

@@ -27,7 +27,7 @@ const DETAILS_MAX_BYTES: usize = 4096;
 const RETRY_INFO_TYPE: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
 /// "Implementations MUST accept padded and un-padded values and should emit un-padded values."
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
         .with_encode_padding(false)

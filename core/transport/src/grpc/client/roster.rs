@@ -1,0 +1,154 @@
+//! What is known about the connections of a channel, and which one a request takes.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use super::connection::Handle;
+
+/// The state of one subchannel (gRPC "Connectivity Semantics").
+#[derive(Debug)]
+pub(crate) enum State {
+    /// It is being connected for the first time, or again after it had been ready.
+    Connecting,
+    /// It takes requests.
+    Ready(Handle),
+    /// Connecting failed; it stays in this state through further attempts until one succeeds.
+    Failed(Arc<str>),
+}
+
+/// What a request does now.
+#[derive(Debug, Clone)]
+pub(crate) enum Picker {
+    /// Nothing is decided: wait.
+    Connecting,
+    /// Take one of these.
+    Ready(Arc<ReadySet>),
+    /// No destination can be reached: fail, unless it is to wait for ready.
+    Failing(Arc<str>),
+    /// The channel is closed.
+    Closed,
+}
+
+/// The states of all subchannels; publishes what requests do.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    known: Mutex<Known>,
+    picker: watch::Sender<Picker>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    subchannels: BTreeMap<u64, State>,
+    /// Why no address is known; `None` before the first answer and once there is one.
+    unresolved: Option<Arc<str>>,
+    last_failure: Option<Arc<str>>,
+    closed: bool,
+}
+
+impl Roster {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { known: Mutex::default(), picker: watch::Sender::new(Picker::Connecting) })
+    }
+
+    /// Where requests look.
+    pub(crate) fn picker(&self) -> &watch::Sender<Picker> {
+        &self.picker
+    }
+
+    /// Subchannel `id` is now in `state`.
+    pub(crate) fn set(&self, id: u64, state: State) {
+        self.update(|known| {
+            if let State::Failed(error) = &state {
+                known.last_failure = Some(Arc::clone(error));
+            }
+            known.subchannels.insert(id, state);
+            known.unresolved = None;
+        });
+    }
+
+    /// Subchannel `id` is gone.
+    pub(crate) fn remove(&self, id: u64) {
+        self.update(|known| drop(known.subchannels.remove(&id)));
+    }
+
+    /// No address could be found. Known ones stay in use.
+    pub(crate) fn unresolved(&self, error: Arc<str>) {
+        self.update(|known| known.unresolved = Some(error));
+    }
+
+    /// Why nothing could be reached, as far as is known.
+    pub(crate) fn last_failure(&self) -> Option<Arc<str>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.last_failure.clone().or_else(|| known.unresolved.clone())
+    }
+
+    /// No request is served from now on.
+    pub(crate) fn close(&self) {
+        self.update(|known| known.closed = true);
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Known)) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut known);
+        // Published under the lock, so that pickers appear in the order of their causes.
+        self.picker.send_replace(known.picker());
+    }
+}
+
+impl Known {
+    fn picker(&self) -> Picker {
+        if self.closed {
+            return Picker::Closed;
+        }
+        let states = self.subchannels.values();
+        let ready: Box<[Handle]> = states
+            .clone()
+            .filter_map(|s| if let State::Ready(h) = s { Some(h.clone()) } else { None })
+            .collect();
+        if !ready.is_empty() {
+            return Picker::Ready(Arc::new(ReadySet::new(ready)));
+        }
+        if states.clone().any(|s| matches!(s, State::Connecting)) {
+            return Picker::Connecting;
+        }
+        let failure = if self.subchannels.is_empty() { &self.unresolved } else { &self.last_failure };
+        failure.clone().map_or(Picker::Connecting, Picker::Failing)
+    }
+}
+
+/// Connections that take requests, in turn.
+#[derive(Debug)]
+pub(crate) struct ReadySet {
+    connections: Box<[Handle]>,
+    next: AtomicUsize,
+}
+
+impl ReadySet {
+    fn new(connections: Box<[Handle]>) -> Self {
+        // A random start, so that many clients that start together do not all begin with the same server.
+        let next = AtomicUsize::new(fastrand::usize(..connections.len().max(1)));
+        Self { connections, next }
+    }
+
+    /// The next usable connection; `avoid` only if there is no other.
+    pub(crate) fn pick(&self, avoid: Option<&Handle>) -> Option<Handle> {
+        let count = self.connections.len();
+        let start = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut fallback = None;
+        for offset in 0..count {
+            let connection = &self.connections[start.wrapping_add(offset) % count];
+            if !connection.is_usable() {
+                continue;
+            }
+            if avoid.is_some_and(|other| connection.is(other)) {
+                fallback = Some(connection);
+                continue;
+            }
+            return Some(connection.clone());
+        }
+        fallback.cloned()
+    }
+}

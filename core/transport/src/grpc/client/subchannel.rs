@@ -1,0 +1,168 @@
+//! One subchannel: connects, connects again, and tells the roster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::backoff::Backoff;
+use super::connection::{Connection, ConnectionOptions, Handle};
+use super::dial::{Address, cause, dial};
+use super::roster::{Roster, State};
+
+/// "MIN_CONNECT_TIMEOUT = 20 seconds" (gRPC "Connection Backoff Protocol"): an attempt, HTTP/2 handshake included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long an address of several may keep the next one waiting (RFC 8305, section 5: 250 milliseconds).
+const CONNECT_STAGGER: Duration = Duration::from_millis(250);
+
+/// What subchannels of a channel have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) options: ConnectionOptions,
+    pub(crate) backoff: Backoff,
+    /// Told when an address has failed: there may be better ones now.
+    pub(crate) resolve_now: Notify,
+}
+
+/// Keeps one connection to the first of its addresses that answers.
+pub(crate) struct Subchannel {
+    pub(crate) id: u64,
+    pub(crate) addresses: watch::Receiver<Arc<[Address]>>,
+    pub(crate) shared: Arc<Shared>,
+    /// Ends it: no new requests, and those in flight finish.
+    pub(crate) retire: CancellationToken,
+}
+
+/// How one connection, or the attempt at one, ended.
+enum Outcome {
+    /// The subchannel is to end.
+    Retired,
+    /// No connection came about.
+    Refused(String),
+    /// A connection takes no more requests.
+    Ended(String),
+}
+
+impl Subchannel {
+    /// Runs until it is retired and the last request on its connections has ended.
+    pub(crate) async fn run(mut self) {
+        let mut connections = JoinSet::new();
+        let mut delays = self.shared.backoff.start();
+        let mut failing = false;
+        self.shared.roster.set(self.id, State::Connecting);
+        loop {
+            let (delay, started) = (delays.next(), Instant::now());
+            let reason = match self.connection(&mut connections, &mut failing).await {
+                Outcome::Retired => break,
+                // What ends sooner than this counts as a failed attempt, so that a server that accepts and hangs up is
+                // not called without pause.
+                Outcome::Ended(reason) if started.elapsed() >= delay => {
+                    tracing::debug!(%reason, "connection ended; connecting again");
+                    delays.reset();
+                    self.shared.roster.set(self.id, State::Connecting);
+                    self.shared.resolve_now.notify_one();
+                    continue;
+                }
+                Outcome::Refused(reason) => reason,
+                Outcome::Ended(reason) => {
+                    format!("connection error: desc = \"error reading from server: {reason}\"")
+                }
+            };
+            if !std::mem::replace(&mut failing, true) {
+                tracing::warn!(error = %reason, "cannot connect; will keep trying");
+            }
+            self.shared.roster.set(self.id, State::Failed(reason.into()));
+            self.shared.resolve_now.notify_one();
+            tokio::select! {
+                biased;
+                () = self.retire.cancelled() => break,
+                () = sleep_until(started + delay) => {}
+                Ok(()) = self.addresses.changed() => delays.reset(),
+            }
+        }
+        self.shared.roster.remove(self.id);
+        while connections.join_next().await.is_some() {}
+    }
+
+    /// Connects and waits until the connection takes no more requests; what is left of it goes on in `connections`.
+    async fn connection(&mut self, connections: &mut JoinSet<()>, failing: &mut bool) -> Outcome {
+        let retire = self.retire.clone();
+        let (connection, handle) = tokio::select! {
+            biased;
+            () = retire.cancelled() => return Outcome::Retired,
+            attempt = self.connect() => match attempt {
+                Ok(made) => made,
+                Err(error) => return Outcome::Refused(error),
+            },
+        };
+        if std::mem::take(failing) {
+            tracing::info!(address = %handle.address(), "connected again");
+        }
+        let (unusable, mut ended) = oneshot::channel();
+        // Reaps those that have ended since.
+        while connections.try_join_next().is_some() {}
+        connections.spawn(connection.run(unusable).in_current_span());
+        self.shared.roster.set(self.id, State::Ready(handle.clone()));
+        loop {
+            tokio::select! {
+                biased;
+                () = retire.cancelled() => {
+                    handle.retire();
+                    return Outcome::Retired;
+                }
+                reason = &mut ended => return Outcome::Ended(reason.unwrap_or_else(|e| e.to_string())),
+                Ok(()) = self.addresses.changed() => {
+                    if !self.addresses.borrow().contains(handle.address()) {
+                        handle.retire();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first connection that comes about; addresses are tried in order, each with a head start on the next.
+    async fn connect(&mut self) -> Result<(Connection, Handle), String> {
+        let addresses = Arc::clone(&self.addresses.borrow_and_update());
+        let mut waiting = addresses.iter();
+        let mut attempts = FuturesUnordered::new();
+        let mut error = "no addresses".to_owned();
+        loop {
+            match waiting.next() {
+                Some(address) => attempts.push(connect_to(address.clone(), &self.shared.options)),
+                None if attempts.is_empty() => return Err(error),
+                None => {}
+            }
+            let more = waiting.len() > 0;
+            tokio::select! {
+                biased;
+                Some(attempt) = attempts.next() => match attempt {
+                    Ok(made) => return Ok(made),
+                    Err(failure) => error = failure,
+                },
+                () = sleep(CONNECT_STAGGER), if more => {}
+            }
+        }
+    }
+}
+
+async fn connect_to(address: Address, options: &ConnectionOptions) -> Result<(Connection, Handle), String> {
+    let dialing = |address: &Address, cause: &str| {
+        format!("connection error: desc = \"transport: Error while dialing: dial {address}: {cause}\"")
+    };
+    let connect = async {
+        let user_timeout = options.keepalive.map(|k| k.timeout);
+        let socket = dial(&address, user_timeout)
+            .await
+            .map_err(|e| dialing(&address, &format!("connect: {}", cause(&e))))?;
+        Connection::establish(socket, address.clone(), options).await
+    };
+    timeout(CONNECT_TIMEOUT, connect).await.unwrap_or_else(|_| Err(dialing(&address, "i/o timeout")))
+}

@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The Spanbridge collector as a library: everything but the process.
+//!
+//! [`run`] is one run of one configuration. [`Cli`] is the command line, which `main.rs` hands over to the operating
+//! system; nothing here exits.
+
+mod cli;
+mod error;
+mod gates;
+mod registry;
+mod run;
+mod signals;
+mod yaml;
+
+use spanbridge_component::BuildInfo;
+
+pub use cli::Cli;
+pub use error::Error;
+pub use registry::registry;
+pub use run::{Options, run};
+pub use signals::Signals;
+
+/// About this build.
+pub const BUILD: BuildInfo = BuildInfo {
+    command: "spanbridge",
+    description: "An OpenTelemetry collector for telemetry that crosses clusters",
+    version: env!("CARGO_PKG_VERSION"),
+};

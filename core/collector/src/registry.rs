@@ -1,0 +1,14 @@
+//! The component types of this program.
+
+use spanbridge_service::Registry;
+
+/// Every component type of this program, one line each, by kind.
+pub fn registry() -> Registry {
+    Registry::new()
+        // Receivers
+        .receiver(nop_receiver::Factory)
+        // Exporters
+        .exporter(nop_exporter::Factory)
+        // Connectors
+        .connector(forward_connector::Factory)
+}

@@ -1,0 +1,222 @@
+//! What must hold between the sections (reference: collector-core, 3.5). Everything is reported, not the first.
+
+use std::collections::BTreeSet;
+
+use spanbridge_component::{ComponentId, Descriptor, Kind, PipelineId, Problem, Problems, Signal};
+use spanbridge_config::nearest;
+
+use super::{Components, Pipeline, ServiceSection};
+use crate::graph::Topology;
+
+/// What the document defines.
+pub(super) struct Definitions<'a> {
+    /// What could be decoded.
+    pub(super) components: &'a Components,
+    /// What is defined, but could not be decoded and has been reported.
+    pub(super) undecoded: &'a [(Kind, ComponentId)],
+}
+
+/// Everything that is wrong between the sections; paths begin at the root.
+pub(super) fn all(definitions: &Definitions<'_>, service: &ServiceSection) -> Vec<Problem> {
+    let mut problems = Problems::new();
+    if definitions.is_empty() {
+        problems
+            .error("empty configuration file")
+            .help("a configuration needs at least a receiver, an exporter and a pipeline");
+        return problems.into_found();
+    }
+    sections(definitions, &mut problems);
+    problems.at("service", |problems| {
+        extensions(definitions, service, problems);
+        problems.at("pipelines", |problems| pipelines(definitions, service, problems));
+    });
+    let found = problems.into_found();
+    let references_hold = definitions.undecoded.is_empty() && found.iter().all(|p| !is_error(p));
+    let mut problems = Problems::new();
+    if references_hold {
+        Topology::plan(&service.pipelines, definitions.components, &mut problems);
+        unused(definitions.components, service, &mut problems);
+    }
+    found.into_iter().chain(problems.into_found()).collect()
+}
+
+fn is_error(problem: &Problem) -> bool {
+    problem.severity == spanbridge_component::Severity::Error
+}
+
+fn sections(definitions: &Definitions<'_>, problems: &mut Problems) {
+    if definitions.ids(Kind::Receiver).is_empty() {
+        problems.error("no receiver configuration specified in config");
+    }
+    if definitions.ids(Kind::Exporter).is_empty() {
+        problems.error("no exporter configuration specified in config");
+    }
+    for id in definitions.ids(Kind::Connector) {
+        let other = [Kind::Exporter, Kind::Receiver].into_iter().find(|kind| definitions.defines(*kind, id));
+        if let Some(kind) = other {
+            problems.at(Kind::Connector.section(), |problems| {
+                problems.error_at(
+                    id.as_str(),
+                    format!(
+                        "ambiguous ID: Found both \"{id}\" {kind} and \"{id}\" connector. Change one of the \
+                         components' IDs to eliminate ambiguity (e.g. rename \"{id}\" connector to \"{id}/connector\")"
+                    ),
+                );
+            });
+        }
+    }
+}
+
+fn extensions(definitions: &Definitions<'_>, service: &ServiceSection, problems: &mut Problems) {
+    problems.at("extensions", |problems| {
+        for (index, id) in service.extensions.iter().enumerate() {
+            definitions.refers(problems, index, Kind::Extension, &[Kind::Extension], id);
+        }
+    });
+}
+
+fn pipelines(definitions: &Definitions<'_>, service: &ServiceSection, problems: &mut Problems) {
+    if service.pipelines.is_empty() {
+        problems.error("service must have at least one pipeline");
+    }
+    for (id, pipeline) in &service.pipelines {
+        problems.at(id, |problems| check_pipeline(definitions, id, pipeline, problems));
+    }
+}
+
+fn check_pipeline(
+    definitions: &Definitions<'_>,
+    pipeline_id: &PipelineId,
+    pipeline: &Pipeline,
+    problems: &mut Problems,
+) {
+    if pipeline.receivers.is_empty() {
+        problems.error_at("receivers", "must have at least one receiver");
+    }
+    if pipeline.exporters.is_empty() {
+        problems.error_at("exporters", "must have at least one exporter");
+    }
+    let signal = pipeline_id.signal();
+    problems.at("receivers", |problems| {
+        for (index, id) in pipeline.receivers.iter().enumerate() {
+            definitions.refers(problems, index, Kind::Receiver, &[Kind::Receiver, Kind::Connector], id);
+            definitions.carries(problems, index, Kind::Receiver, id, signal, pipeline_id);
+        }
+    });
+    problems.at("processors", |problems| {
+        let mut seen = BTreeSet::new();
+        for (index, id) in pipeline.processors.iter().enumerate() {
+            definitions.refers(problems, index, Kind::Processor, &[Kind::Processor], id);
+            definitions.carries(problems, index, Kind::Processor, id, signal, pipeline_id);
+            if !seen.insert(id) {
+                problems
+                    .error_at(&index.to_string(), format!("references processor \"{id}\" multiple times"));
+            }
+        }
+    });
+    problems.at("exporters", |problems| {
+        for (index, id) in pipeline.exporters.iter().enumerate() {
+            definitions.refers(problems, index, Kind::Exporter, &[Kind::Exporter, Kind::Connector], id);
+            definitions.carries(problems, index, Kind::Exporter, id, signal, pipeline_id);
+        }
+    });
+}
+
+/// Warns of components that nothing uses.
+fn unused(components: &Components, service: &ServiceSection, problems: &mut Problems) {
+    let pipelines = || service.pipelines.values();
+    let used = |kind: Kind, id: &ComponentId| match kind {
+        Kind::Receiver => pipelines().any(|p| p.receivers.contains(id)),
+        Kind::Processor => pipelines().any(|p| p.processors.contains(id)),
+        Kind::Exporter => pipelines().any(|p| p.exporters.contains(id)),
+        Kind::Connector => pipelines().any(|p| p.receivers.contains(id) || p.exporters.contains(id)),
+        Kind::Extension => service.extensions.contains(id),
+    };
+    for kind in [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension] {
+        let place = if kind == Kind::Extension { "service::extensions" } else { "any pipeline" };
+        for id in components.ids(kind).into_iter().filter(|id| !used(kind, id)) {
+            problems.at(kind.section(), |problems| {
+                problems.warn_at(id.as_str(), format!("{kind} \"{id}\" is defined but not used in {place}"));
+            });
+        }
+    }
+}
+
+impl Definitions<'_> {
+    fn is_empty(&self) -> bool {
+        let kinds = [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension];
+        kinds.into_iter().all(|kind| self.ids(kind).is_empty())
+    }
+
+    fn defines(&self, kind: Kind, id: &ComponentId) -> bool {
+        self.components.defines(kind, id) || self.undecoded.iter().any(|(k, i)| *k == kind && i == id)
+    }
+
+    fn ids(&self, kind: Kind) -> Vec<&ComponentId> {
+        let undecoded = self.undecoded.iter().filter(|(k, _)| *k == kind).map(|(_, id)| id);
+        self.components.ids(kind).into_iter().chain(undecoded).collect()
+    }
+
+    /// The item `index` of the current list is the id of something defined under one of `kinds`.
+    fn refers(&self, problems: &mut Problems, index: usize, kind: Kind, kinds: &[Kind], id: &ComponentId) {
+        if kinds.iter().any(|kind| self.defines(*kind, id)) {
+            return;
+        }
+        let defined: Vec<_> =
+            kinds.iter().flat_map(|kind| self.ids(*kind)).map(ComponentId::as_str).collect();
+        let message = format!("references {kind} \"{id}\" which is not configured");
+        let problem = problems.error_at(&index.to_string(), message);
+        let other = [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension]
+            .into_iter()
+            .find(|other| self.defines(*other, id));
+        if let Some(near) = nearest(id.as_str(), defined.iter().copied()) {
+            problem.help(format!("did you mean \"{near}\"?"));
+        } else if let Some(other) = other {
+            problem.help(format!(
+                "\"{id}\" is the id of {} {other}",
+                if other == Kind::Exporter || other == Kind::Extension { "an" } else { "a" }
+            ));
+        } else if defined.is_empty() {
+            problem.help(format!("there is nothing under {}", kind.section()));
+        } else {
+            problem.help(format!("defined are {}", defined.join(", ")));
+        }
+    }
+
+    /// The item `index` of the current list can carry the signal of its pipeline. (Connectors are looked at as a
+    /// whole, where both of their sides are known.)
+    fn carries(
+        &self,
+        problems: &mut Problems,
+        index: usize,
+        kind: Kind,
+        id: &ComponentId,
+        signal: Signal,
+        pipeline_id: &PipelineId,
+    ) {
+        let Some(descriptor) = self.descriptor(kind, id).filter(|d| !d.supports(signal)) else { return };
+        let message = match kind {
+            Kind::Processor => format!(
+                "failed to create \"{id}\" processor, in pipeline \"{pipeline_id}\": telemetry type is not supported"
+            ),
+            _ => format!(
+                "failed to create \"{id}\" {kind} for data type \"{signal}\": telemetry type is not supported"
+            ),
+        };
+        let supported: Vec<_> = descriptor.signals.iter().map(|(signal, _)| signal.name()).collect();
+        problems.error_at(&index.to_string(), message).help(format!(
+            "{} supports {}",
+            descriptor.type_name,
+            supported.join(", ")
+        ));
+    }
+
+    fn descriptor(&self, kind: Kind, id: &ComponentId) -> Option<Descriptor> {
+        match kind {
+            Kind::Receiver => self.components.receivers.get(id).map(|recipe| recipe.descriptor()),
+            Kind::Processor => self.components.processors.get(id).map(|recipe| recipe.descriptor()),
+            Kind::Exporter => self.components.exporters.get(id).map(|recipe| recipe.descriptor()),
+            Kind::Connector | Kind::Extension => None,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The whole configuration, decoded: which components are defined, and how the service connects them.
+
+mod check;
+mod read;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use spanbridge_component::{ComponentId, Kind, PipelineId};
+use spanbridge_config::{Diagnostics, Document};
+
+use crate::registry::{
+    Checks, Connectors, Exporters, Extensions, Processors, Receivers, Recipe, Registry, Role,
+};
+use crate::telemetry;
+
+/// A configuration that has been decoded, validated and found free of errors.
+#[derive(Debug)]
+pub struct Config {
+    pub(crate) components: Components,
+    pub(crate) service: ServiceSection,
+}
+
+/// Everything defined under the ids of one kind.
+pub(crate) type Defined<R> = BTreeMap<ComponentId, Arc<dyn Recipe<R>>>;
+
+/// Every component that is defined, used or not.
+#[derive(Debug, Default)]
+pub(crate) struct Components {
+    pub(crate) receivers: Defined<Receivers>,
+    pub(crate) processors: Defined<Processors>,
+    pub(crate) exporters: Defined<Exporters>,
+    pub(crate) connectors: Defined<Connectors>,
+    pub(crate) extensions: Defined<Extensions>,
+}
+
+/// The section `service`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServiceSection {
+    /// Logs and metrics of the process itself.
+    pub telemetry: telemetry::Config,
+    /// The extensions to run, in the order in which they start.
+    pub extensions: Vec<ComponentId>,
+    /// How components are connected.
+    pub pipelines: BTreeMap<PipelineId, Pipeline>,
+}
+
+/// One pipeline. The order of processors is that of the flow; receivers and exporters have none.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pipeline {
+    /// Receivers and connectors that bring telemetry in; at least one.
+    pub receivers: Vec<ComponentId>,
+    /// Processors it goes through; none twice.
+    pub processors: Vec<ComponentId>,
+    /// Exporters and connectors that take it on; at least one.
+    pub exporters: Vec<ComponentId>,
+}
+
+impl Config {
+    /// Decodes and checks a whole document against the component types of `registry`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, warnings included.
+    pub fn read(document: &Document, registry: &Registry) -> Result<(Self, Diagnostics), Diagnostics> {
+        read::read(document, registry, Checks::All)
+    }
+
+    /// Decodes a whole document without checking what must hold between values and sections: for printing only.
+    ///
+    /// # Errors
+    /// Keys and values that cannot be decoded.
+    pub fn decode(document: &Document, registry: &Registry) -> Result<(Self, Diagnostics), Diagnostics> {
+        read::read(document, registry, Checks::Types)
+    }
+
+    /// The process's own telemetry.
+    pub fn telemetry(&self) -> &telemetry::Config {
+        &self.service.telemetry
+    }
+
+    /// The extensions to run, in order, each once.
+    pub(crate) fn extensions(&self) -> impl Iterator<Item = &ComponentId> {
+        each_once(&self.service.extensions)
+    }
+
+    /// The effective configuration, defaults filled in. Secrets are redacted unless this runs inside
+    /// [`spanbridge_config::reveal`].
+    ///
+    /// # Errors
+    /// If a component's configuration has no JSON form: our own mistake.
+    pub fn effective(&self) -> Result<Value, serde_json::Error> {
+        let mut root = Map::new();
+        insert_section(&mut root, &self.components.receivers)?;
+        insert_section(&mut root, &self.components.processors)?;
+        insert_section(&mut root, &self.components.exporters)?;
+        insert_section(&mut root, &self.components.connectors)?;
+        insert_section(&mut root, &self.components.extensions)?;
+        root.insert("service".into(), serde_json::to_value(&self.service)?);
+        Ok(Value::Object(root))
+    }
+}
+
+impl Components {
+    /// Whether an id of this kind is defined.
+    pub(crate) fn defines(&self, kind: Kind, id: &ComponentId) -> bool {
+        match kind {
+            Kind::Receiver => self.receivers.contains_key(id),
+            Kind::Processor => self.processors.contains_key(id),
+            Kind::Exporter => self.exporters.contains_key(id),
+            Kind::Connector => self.connectors.contains_key(id),
+            Kind::Extension => self.extensions.contains_key(id),
+        }
+    }
+
+    /// The ids of a kind, sorted.
+    pub(crate) fn ids(&self, kind: Kind) -> Vec<&ComponentId> {
+        match kind {
+            Kind::Receiver => self.receivers.keys().collect(),
+            Kind::Processor => self.processors.keys().collect(),
+            Kind::Exporter => self.exporters.keys().collect(),
+            Kind::Connector => self.connectors.keys().collect(),
+            Kind::Extension => self.extensions.keys().collect(),
+        }
+    }
+}
+
+impl Pipeline {
+    /// Receivers and connectors that bring telemetry in, each once.
+    pub(crate) fn receivers(&self) -> impl Iterator<Item = &ComponentId> {
+        each_once(&self.receivers)
+    }
+
+    /// Processors in the order of the flow.
+    pub(crate) fn processors(&self) -> impl Iterator<Item = &ComponentId> {
+        self.processors.iter()
+    }
+
+    /// Exporters and connectors that take telemetry on, each once.
+    pub(crate) fn exporters(&self) -> impl Iterator<Item = &ComponentId> {
+        each_once(&self.exporters)
+    }
+}
+
+fn each_once(ids: &[ComponentId]) -> impl Iterator<Item = &ComponentId> {
+    let mut seen = BTreeSet::new();
+    ids.iter().filter(move |id| seen.insert(*id))
+}
+
+fn insert_section<R: Role>(
+    root: &mut Map<String, Value>,
+    defined: &Defined<R>,
+) -> Result<(), serde_json::Error> {
+    if !defined.is_empty() {
+        let section = defined.iter().map(|(id, recipe)| Ok((id.to_string(), recipe.effective()?)));
+        root.insert(
+            R::KIND.section().into(),
+            Value::Object(section.collect::<Result<_, serde_json::Error>>()?),
+        );
+    }
+    Ok(())
+}

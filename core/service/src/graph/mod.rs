@@ -1,0 +1,49 @@
+//! The running graph of components: what is created, in which order it starts, and how it stops.
+
+mod build;
+mod instance;
+mod lifecycle;
+mod topology;
+
+pub use build::CreateError;
+pub use lifecycle::{Failure, ShutdownReport, StartFailure};
+
+use std::time::Duration;
+
+use crate::Environment;
+use crate::config::Config;
+use crate::status::StatusBoard;
+
+pub(crate) use instance::Instance;
+pub(crate) use topology::Topology;
+
+/// How long the whole shutdown may take unless the command line says otherwise.
+pub const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Every created component, extensions first, then the pipelines' components downstream first.
+pub(crate) struct Graph {
+    instances: Vec<Instance>,
+    /// How many of `instances` are extensions.
+    extensions: usize,
+    /// How many of `instances` have been told to start.
+    touched: usize,
+}
+
+impl Graph {
+    /// Creates the components that the pipelines and `service::extensions` use, and no others.
+    pub(crate) fn build(
+        config: &Config,
+        environment: &Environment,
+        board: &StatusBoard,
+    ) -> Result<Self, CreateError> {
+        let mut instances = Vec::new();
+        for id in config.extensions() {
+            if let Some(recipe) = config.components.extensions.get(id) {
+                instances.push(build::extension(recipe.as_ref(), id, environment, board)?);
+            }
+        }
+        let extensions = instances.len();
+        instances.extend(build::pipelines(config, environment, board)?);
+        Ok(Self { instances, extensions, touched: 0 })
+    }
+}

@@ -9,7 +9,7 @@ use super::context::identity;
 use super::deserializer::{NodeDeserializer, Nulls};
 use super::error::{At, Error, Kind};
 use super::path::{Path, Step};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, hide_value};
 use crate::document::{Entry, Node, Span};
 use crate::values::protocol;
 
@@ -256,7 +256,7 @@ impl<'de> Deserializer<'de> for Piece<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         if name == protocol::OPAQUE {
-            self.de.cx.sources.hide(self.de.node.span);
+            hide_value(self.de.node, self.de.cx.sources);
         }
         visitor.visit_newtype_struct(self)
     }

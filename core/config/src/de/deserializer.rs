@@ -11,6 +11,7 @@ use super::context::Context;
 use super::error::Error;
 use super::path::Path;
 use super::{block, scalar};
+use crate::diagnostic::hide_value;
 use crate::document::{Node, Origin, Span, Value};
 use crate::values::protocol;
 
@@ -72,6 +73,11 @@ impl<'a> NodeDeserializer<'a> {
             Some(fallback) => Ok(Self { node: fallback, fallback: None, ..self }),
             None => self.place(Err(Error::silent())),
         }
+    }
+
+    /// A null that somebody wrote, rather than one that a reference stands for.
+    fn is_literal_null(self) -> bool {
+        self.is_null() && matches!(self.node.origin, Origin::Literal | Origin::Inside { .. })
     }
 
     fn is_null(self) -> bool {
@@ -180,10 +186,8 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let this = match (&self.node.origin, self.fallback) {
-            (Origin::Literal, Some(fallback)) if self.is_null() => {
-                Self { node: fallback, fallback: None, ..self }
-            }
+        let this = match self.fallback {
+            Some(fallback) if self.is_literal_null() => Self { node: fallback, fallback: None, ..self },
             _ => self,
         };
         if this.is_null() { this.place(visitor.visit_none()) } else { this.place(visitor.visit_some(this)) }
@@ -209,7 +213,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         let mut this = self;
         if name == protocol::OPAQUE {
             this.secret = true;
-            this.cx.sources.hide(this.node.span);
+            hide_value(this.node, this.cx.sources);
         }
         this.place(visitor.visit_newtype_struct(this))
     }

@@ -1,9 +1,12 @@
 //! What is wrong with a configuration, and where.
 
+mod redact;
 mod render;
+mod snippet;
 
 use std::fmt;
 
+pub(crate) use redact::{hide_secret_lines, hide_secrets, hide_value};
 pub use render::RenderOptions;
 pub use spanbridge_component::Severity;
 

@@ -1,5 +1,6 @@
 //! Texts that configurations were read from, and places in them.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Which text a [`Span`] lies in.
@@ -32,7 +33,7 @@ pub struct SourceText {
     name: String,
     text: String,
     line_starts: Vec<usize>,
-    secrets: Mutex<Vec<Span>>,
+    secrets: Mutex<BTreeSet<Span>>,
 }
 
 /// A place that a diagnostic points at, with the text it lies in.
@@ -88,6 +89,11 @@ impl SourceText {
         &self.text
     }
 
+    /// The number of lines.
+    pub fn line_count(&self) -> u32 {
+        u32::try_from(self.line_starts.len()).unwrap_or(u32::MAX)
+    }
+
     /// The text of a line (from 1) without its end; empty beyond the last line.
     pub fn line(&self, number: u32) -> &str {
         let index = number.saturating_sub(1) as usize;
@@ -99,9 +105,7 @@ impl SourceText {
     /// Remembers that `span` holds a secret, so that no diagnostic shows it.
     pub fn hide(&self, span: Span) {
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
-        if !secrets.contains(&span) {
-            secrets.push(span);
-        }
+        secrets.insert(span);
     }
 
     /// The secrets that touch a line.

@@ -7,7 +7,6 @@ use spanbridge_component::{Problem, Unsupported, Validate};
 use crate::de::{self, Decoded};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::document::{Node, SourceMap, Span, Value};
-use crate::yaml;
 
 /// A loaded, merged and expanded configuration.
 #[derive(Debug, Clone)]
@@ -22,16 +21,16 @@ impl Document {
         Self { root, sources, warnings }
     }
 
-    /// A document from one text named `config.yaml`, without files or environment variables; for tests and examples.
+    /// A document from one text named `config.yaml`, without environment variables; for tests and examples.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn from_yaml(text: &str) -> Result<Self, Diagnostics> {
-        let mut sources = SourceMap::new();
-        let id = sources.add("config.yaml", text);
-        let root = yaml::parse(text, id)
-            .map_err(|e| Diagnostic::error(e.message).with_location(sources.locate(e.span)))?;
-        Ok(Self::new(root, sources, Diagnostics::new()))
+        let mut loader = super::Loader::new(&super::NoEnvironment);
+        match loader.text("config.yaml", text.to_owned()) {
+            Some(root) => super::finish(loader, root),
+            None => Err(loader.found),
+        }
     }
 
     /// The configuration as a whole: a map.

@@ -2,42 +2,79 @@
 
 mod document;
 mod environment;
+mod expand;
+mod http;
+mod loader;
+mod merge;
+mod provider;
+mod reference;
+mod uri;
+
+#[cfg(test)]
+mod tests;
 
 pub use document::Document;
 pub use environment::{Environment, NoEnvironment, ProcessEnvironment};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::document::{Node, SourceMap};
-use crate::yaml;
+use crate::document::Node;
+use loader::Loader;
 
 /// What the command line names, each list in its order. All configs come before all sets; later ones win.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// `--config`: a path, or `file:`, `env:`, `yaml:`, `http:`, `https:` and what to read.
     pub configs: Vec<String>,
-    /// `--set`: `a.b.c=value`.
+    /// `--set`: `a.b.c=value`, the value in YAML.
     pub sets: Vec<String>,
 }
 
 /// Reads every source, merges them and expands `${...}`.
 ///
-/// Blocking: reads files, and for `http:` and `https:` fetches with a bound of 30 seconds and 10 MiB each.
+/// Blocking: reads files, and for `http:` and `https:` fetches within 30 seconds each. A text may have 10 MiB and nest
+/// 100 levels; what references and aliases expand to is bounded too.
 ///
 /// # Errors
-/// Everything that is wrong with the sources. Warnings are in [`Document::warnings`].
+/// Everything that is wrong with the sources. Warnings about variables are in [`Document::warnings`].
 pub fn load(sources: &Sources, environment: &dyn Environment) -> Result<Document, Diagnostics> {
-    let _ = environment;
-    let mut map = SourceMap::new();
+    if sources.configs.is_empty() && sources.sets.is_empty() {
+        return Err(Diagnostic::error("at least one config flag must be provided").into());
+    }
+    let mut loader = Loader::new(environment);
     let mut root = Node::empty_map();
     for config in &sources.configs {
-        let path = config.strip_prefix("file:").unwrap_or(config);
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| Diagnostic::error(format!("unable to read the file {config}: {e}")))?;
-        let id = map.add(path, text.clone());
-        root = yaml::parse(&text, id)
-            .map_err(|e| Diagnostic::error(e.message).with_location(map.locate(e.span)))?;
+        if let Some(node) = loader.source(config) {
+            merge::merge(&mut root, node);
+        }
     }
-    Ok(Document::new(root, map, Diagnostics::new()))
+    for set in &sources.sets {
+        if let Some(node) = set_source(&mut loader, set) {
+            merge::merge(&mut root, node);
+        }
+    }
+    finish(loader, root)
+}
+
+fn finish(mut loader: Loader<'_>, mut root: Node) -> Result<Document, Diagnostics> {
+    if !loader.found.has_errors() {
+        expand::expand(&mut loader, &mut root);
+    }
+    if loader.found.has_errors() {
+        return Err(loader.found);
+    }
+    Ok(Document::new(root, loader.sources, loader.found))
+}
+
+/// `a.b.c=value` is the YAML text `a::b::c: value`.
+fn set_source(loader: &mut Loader<'_>, set: &str) -> Option<Node> {
+    let Some((key, value)) = set.split_once('=') else {
+        loader.found.push(
+            Diagnostic::error("missing equal sign").with_help("write --set=processors.batch.timeout=2s"),
+        );
+        return None;
+    };
+    let key = key.trim().replace('.', "::");
+    loader.text("--set", format!("{key}: {}", value.trim()))
 }
 
 /// Decodes a text as if it were the whole of a component's configuration; for tests and examples. Reads no files.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, StrInput, Tag};
 
-use super::{ALIAS_MAX_WEIGHT, DEPTH_MAX, DOCUMENT_MAX_BYTES, scalar};
+use super::{ALIAS_MAX_WEIGHT, DEPTH_MAX, DOCUMENT_MAX_BYTES, keys, scalar, too_deep};
 use crate::document::{Entry, Key, Map, Node, Position, SourceId, Span, Value};
 
 /// Why a text is no YAML that a configuration may be written in.
@@ -24,15 +24,17 @@ pub(crate) fn parse(text: &str, source: SourceId) -> Result<Node, ParseError> {
     refuse_control_characters(text, source)?;
     let mut composer =
         Composer { parser: Parser::new_from_str(text), source, anchors: HashMap::new(), alias_weight: 0 };
-    composer.document(start)
+    let mut node = composer.document(start)?;
+    keys::split(&mut node, 0)?;
+    Ok(node)
 }
 
 impl ParseError {
-    fn new(message: impl Into<String>, span: Span) -> Self {
+    pub(super) fn new(message: impl Into<String>, span: Span) -> Self {
         Self { message: message.into(), help: None, span }
     }
 
-    fn with_help(mut self, help: impl Into<String>) -> Self {
+    pub(super) fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
@@ -110,7 +112,7 @@ impl<'t> Composer<'t> {
 
     fn node(&mut self, (event, span): Spanned<'t>, depth: usize) -> Result<Node, ParseError> {
         if depth > DEPTH_MAX {
-            return Err(ParseError::new(format!("nests deeper than {DEPTH_MAX} levels"), span));
+            return Err(too_deep(span));
         }
         let (anchor, node) = match event {
             Event::Alias(anchor) => return self.alias(anchor, span, depth),
@@ -142,7 +144,7 @@ impl<'t> Composer<'t> {
             return Err(ParseError::new("the document's aliases expand to too much", span));
         }
         if depth + height(node) > DEPTH_MAX {
-            return Err(ParseError::new(format!("nests deeper than {DEPTH_MAX} levels"), span));
+            return Err(too_deep(span));
         }
         Ok(node.clone())
     }
@@ -190,7 +192,10 @@ impl<'t> Composer<'t> {
 
     /// A key, and whether it is a merge key.
     fn key(&mut self, (event, span): Spanned<'t>) -> Result<(Key, bool), ParseError> {
-        let node = self.node((event.clone(), span), DEPTH_MAX)?;
+        if matches!(event, Event::MappingStart(..) | Event::SequenceStart(..)) {
+            return Err(ParseError::new("a key must be a string, not a map or list", span));
+        }
+        let node = self.node((event.clone(), span), 0)?;
         if let Event::Scalar(text, ScalarStyle::Plain, _, None) = &event
             && text == "<<"
         {

@@ -42,6 +42,7 @@ fn go_bool() -> impl TypedValueParser<Value = bool> {
 
 /// The flags that every signal has.
 #[derive(Debug, Clone, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub struct CommonArgs {
     /// Destination of the OTLP requests, `host:port`.
     #[arg(long, value_name = "HOST:PORT", default_value = "localhost:4317")]
@@ -103,7 +104,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "DURATION|inf", default_value = "0s")]
     pub duration: DurationOrInf,
 
-    /// How often progress is reported where standard error is no terminal; 0 is never.
+    /// How often the progress that a terminal shows is renewed; 0 is never.
     #[arg(long, value_name = "DURATION", default_value = "1s")]
     pub interval: Duration,
 

@@ -10,21 +10,32 @@
 //!
 //! # What differs
 //!
-//! - `--rate` is 0 by default: no throttling.
+//! - `--rate` is 0 by default: no throttling. A worker that was held up may hurry for 10 ms, as timers are coarse.
 //! - OTLP/HTTP and TLS are refused by name in this version, so `--otlp-insecure` is needed.
 //! - Integer header values, which Go accepts and silently does not send, are refused.
-//! - A rejected item of a partial success is a failed item.
+//! - An export is tried once; what a partial success rejects has failed.
+//! - A trace that has begun when the time is over or the process is told to stop ends early, with its parent span.
+//! - `--marshal` marks the parents of child spans as remote, which is all that a destination sees of it in Go.
+//! - `--interval`, which Go leaves unused, is how often the progress on a terminal is renewed.
+//! - `--size` fills with `x` rather than with zero bytes.
 //!
 //! # Limits
 //!
-//! Each worker has one connection and at most 8 exports that wait for their answer; when they
-//! are used up it waits. A batch is sent when it has `--batch-size` records, when the records in it reach
-//! 2 MiB bytes, or a second after its first record. An export that is not answered in `--timeout` fails.
+//! At most 1024 workers, each with one connection and at most 8 exports that wait for their answer; when they are used
+//! up it waits. A batch is sent when it has `--batch-size` records, when they reach 2 MiB, or a second after its first
+//! record. An export that is not answered within `--timeout` fails, and a run that is told to stop ends within that
+//! time. `--size` is at most 64 MiB, `--child-spans` a million, `--span-links` a thousand.
 
 mod args;
 mod error;
+mod export;
+mod generate;
+mod limiter;
+mod plan;
+mod progress;
 mod run;
 mod value;
+mod worker;
 
 pub use args::{
     Args, Command, CommonArgs, LogsArgs, MetricType, MetricsArgs, StatusCode, Temporality, TracesArgs,

@@ -10,6 +10,8 @@ mod registry;
 mod service;
 mod status;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 
 use spanbridge_component::telemetry::Telemetry;
 use spanbridge_component::{BuildInfo, ComponentId, Kind, PipelineId, Settings};

@@ -3,6 +3,8 @@
 mod build;
 mod instance;
 mod lifecycle;
+#[cfg(test)]
+mod tests;
 mod topology;
 
 pub use build::CreateError;

@@ -8,6 +8,8 @@ mod format;
 mod layer;
 mod output;
 mod sampling;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -69,16 +71,7 @@ impl Logging {
     /// # Errors
     /// If an output cannot be opened; nothing has changed then.
     pub fn install(&self, config: &Config, resource: &Resource) -> Result<(), String> {
-        let logger = Logger {
-            layout: Layout {
-                encoding: config.encoding,
-                with_caller: !config.disable_caller,
-                first_fields: first_fields(config, resource),
-            },
-            sampler: config.sampling.as_ref().cloned().map(Sampler::new),
-            outputs: Outputs::open(&config.output_paths)?,
-        };
-        self.switch_to(logger, config.level.filter());
+        self.install_with(config, resource, Outputs::open(&config.output_paths)?);
         Ok(())
     }
 
@@ -110,6 +103,16 @@ impl Logging {
             State::Early(_) => {}
             State::Writing(logger) => logger.write(&record),
         }
+    }
+
+    fn install_with(&self, config: &Config, resource: &Resource, outputs: Outputs) {
+        let layout = Layout {
+            encoding: config.encoding,
+            with_caller: !config.disable_caller,
+            first_fields: first_fields(config, resource),
+        };
+        let sampler = config.sampling.as_ref().cloned().map(Sampler::new);
+        self.switch_to(Logger { layout, sampler, outputs }, config.level.filter());
     }
 
     fn switch_to(&self, logger: Logger, filter: LevelFilter) {

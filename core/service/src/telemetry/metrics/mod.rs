@@ -3,6 +3,8 @@
 mod config;
 mod process;
 mod server;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 

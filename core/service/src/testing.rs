@@ -1,0 +1,309 @@
+//! Components that record what happens to them, for the tests of this crate.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use spanbridge_component::telemetry::Telemetry;
+use spanbridge_component::{
+    Batch, BuildError, BuildInfo, Component, Connector, ConnectorFactory, ConnectorOutputs, ConsumeError,
+    Consumer, Descriptor, Exporter, ExporterFactory, Extension, ExtensionFactory, Host, Outputs, Problems,
+    Processor, ProcessorFactory, Receiver, ReceiverFactory, Settings, ShutdownError, Signal, Stability,
+    StartError, Status, Unsupported, Validate, async_trait,
+};
+use spanbridge_config::{Diagnostic, Diagnostics, Document, NoEnvironment, Sources, load};
+use tokio::time::Instant;
+
+use crate::{Config, Environment, Registry};
+
+/// What the recording components share.
+#[derive(Clone, Default)]
+pub(crate) struct Recorder {
+    events: Arc<Mutex<Vec<String>>>,
+    receivers: Arc<Mutex<BTreeMap<String, Outputs>>>,
+    deadlines: Arc<Mutex<BTreeMap<String, Instant>>>,
+}
+
+/// What a recording component does besides recording.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct StubConfig {
+    create: Act,
+    start: Act,
+    shutdown: Act,
+    undelivered: usize,
+}
+
+/// What one call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Act {
+    #[default]
+    Succeed,
+    Fail,
+    Panic,
+    Hang,
+    /// Reports a fatal status and succeeds.
+    Fatal,
+    /// Wrong, says `validate`.
+    Invalid,
+}
+
+impl Validate for StubConfig {
+    fn validate(&self, problems: &mut Problems) {
+        if self.start == Act::Invalid {
+            problems.error_at("start", "invalid is not valid");
+        }
+    }
+}
+
+struct Stub {
+    name: String,
+    config: StubConfig,
+    recorder: Recorder,
+    next: Outputs,
+}
+
+#[async_trait]
+impl Component for Stub {
+    async fn start(&self, host: Host) -> Result<(), StartError> {
+        self.recorder.push(format!("start {}", self.name));
+        tracing::info!("stub starts");
+        match self.config.start {
+            Act::Fail => return Err(StartError("start fails".into())),
+            Act::Panic => panic!("start panics"),
+            Act::Hang => std::future::pending().await,
+            Act::Fatal => host.report(Status::FatalError("cannot go on".into())),
+            Act::Succeed | Act::Invalid => {}
+        }
+        Ok(())
+    }
+
+    async fn shutdown(&self, deadline: Instant) -> Result<(), ShutdownError> {
+        self.recorder.push(format!("shutdown {}", self.name));
+        self.recorder.deadlines.lock().unwrap().insert(self.name.clone(), deadline);
+        match self.config.shutdown {
+            Act::Fail => Err(ShutdownError {
+                message: "shutdown fails".into(),
+                undelivered_items: self.config.undelivered,
+            }),
+            Act::Panic => panic!("shutdown panics"),
+            Act::Hang => std::future::pending().await,
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Consumer for Stub {
+    async fn consume(&self, batch: Batch) -> Result<(), ConsumeError> {
+        self.recorder.push(format!("consume {} {}", batch.signal(), self.name));
+        tracing::info!("stub consumes");
+        match self.next.get(batch.signal()) {
+            Some(next) => next.consume(batch).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Receiver for Stub {}
+impl Processor for Stub {}
+impl Exporter for Stub {}
+impl Connector for Stub {}
+impl Extension for Stub {}
+
+impl Recorder {
+    fn push(&self, event: String) {
+        self.events.lock().unwrap().push(event);
+    }
+
+    /// What happened since the last call.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.events.lock().unwrap())
+    }
+
+    /// What a receiver was given to hand on to.
+    pub(crate) fn outputs(&self, receiver: &str) -> Outputs {
+        self.receivers.lock().unwrap()[receiver].clone()
+    }
+
+    /// How long a component was given to stop, counted from `start`.
+    pub(crate) fn time_given(&self, name: &str, start: Instant) -> Duration {
+        self.deadlines.lock().unwrap()[name] - start
+    }
+
+    fn stub(&self, settings: &Settings, config: StubConfig, next: Outputs) -> Result<Arc<Stub>, BuildError> {
+        let pipeline = settings.pipeline.as_ref().map(|p| format!("@{p}")).unwrap_or_default();
+        let name = format!("{}{pipeline}", settings.id);
+        self.push(format!("create {name}"));
+        if config.create == Act::Fail {
+            return Err(BuildError("create fails".into()));
+        }
+        Ok(Arc::new(Stub { name, config, recorder: self.clone(), next }))
+    }
+}
+
+/// A factory of one recording type.
+pub(crate) struct Stubs {
+    type_name: &'static str,
+    signals: &'static [(Signal, Stability)],
+    recorder: Recorder,
+}
+
+const ALL_SIGNALS: &[(Signal, Stability)] = &[
+    (Signal::Traces, Stability::Beta),
+    (Signal::Metrics, Stability::Beta),
+    (Signal::Logs, Stability::Alpha),
+];
+
+impl Stubs {
+    fn describe(&self) -> Descriptor {
+        Descriptor {
+            type_name: self.type_name,
+            aliases: if self.type_name == "out" { &["old"] } else { &[] },
+            signals: self.signals,
+            unsupported: &[Unsupported { path: "later", reason: "it comes later" }],
+        }
+    }
+}
+
+impl ReceiverFactory for Stubs {
+    type Config = StubConfig;
+
+    fn descriptor(&self) -> Descriptor {
+        self.describe()
+    }
+
+    fn create(
+        &self,
+        settings: Settings,
+        config: StubConfig,
+        next: Outputs,
+    ) -> Result<Arc<dyn Receiver>, BuildError> {
+        self.recorder.receivers.lock().unwrap().insert(settings.id.to_string(), next.clone());
+        Ok(self.recorder.stub(&settings, config, next)?)
+    }
+}
+
+impl ProcessorFactory for Stubs {
+    type Config = StubConfig;
+
+    fn descriptor(&self) -> Descriptor {
+        self.describe()
+    }
+
+    fn create(
+        &self,
+        settings: Settings,
+        config: StubConfig,
+        next: Arc<dyn Consumer>,
+    ) -> Result<Arc<dyn Processor>, BuildError> {
+        let next = Signal::ALL.into_iter().fold(Outputs::new(), |outputs, s| outputs.with(s, next.clone()));
+        Ok(self.recorder.stub(&settings, config, next)?)
+    }
+}
+
+impl ExporterFactory for Stubs {
+    type Config = StubConfig;
+
+    fn descriptor(&self) -> Descriptor {
+        self.describe()
+    }
+
+    fn create(&self, settings: Settings, config: StubConfig) -> Result<Arc<dyn Exporter>, BuildError> {
+        Ok(self.recorder.stub(&settings, config, Outputs::new())?)
+    }
+}
+
+impl ConnectorFactory for Stubs {
+    type Config = StubConfig;
+
+    fn descriptor(&self) -> Descriptor {
+        self.describe()
+    }
+
+    fn connects(&self, input: Signal, output: Signal) -> bool {
+        if self.type_name == "count" {
+            (input, output) == (Signal::Traces, Signal::Metrics)
+        } else {
+            input == output
+        }
+    }
+
+    fn create(
+        &self,
+        settings: Settings,
+        config: StubConfig,
+        next: ConnectorOutputs,
+    ) -> Result<Arc<dyn Connector>, BuildError> {
+        Ok(self.recorder.stub(&settings, config, next.fan_out())?)
+    }
+}
+
+impl ExtensionFactory for Stubs {
+    type Config = StubConfig;
+
+    fn descriptor(&self) -> Descriptor {
+        self.describe()
+    }
+
+    fn create(&self, settings: Settings, config: StubConfig) -> Result<Arc<dyn Extension>, BuildError> {
+        Ok(self.recorder.stub(&settings, config, Outputs::new())?)
+    }
+}
+
+/// Receiver `in`, processors `mark` and `tracer` (traces only), exporter `out` (alias `old`), connectors `same` and
+/// `count` (traces to metrics), extension `ext`.
+pub(crate) fn registry(recorder: &Recorder) -> Registry {
+    let stubs = |type_name, signals| Stubs { type_name, signals, recorder: recorder.clone() };
+    let only_traces = &ALL_SIGNALS[..1];
+    Registry::new()
+        .receiver(stubs("in", ALL_SIGNALS))
+        .processor(stubs("mark", ALL_SIGNALS))
+        .processor(stubs("tracer", only_traces))
+        .exporter(stubs("out", ALL_SIGNALS))
+        .connector(stubs("same", ALL_SIGNALS))
+        .connector(stubs("count", only_traces))
+        .extension(stubs("ext", &[]))
+}
+
+/// About the build of the tests.
+pub(crate) const BUILD: BuildInfo = BuildInfo { command: "spanbridge", description: "", version: "1.2.3" };
+
+/// What the recording components share with their service.
+pub(crate) fn environment() -> Environment {
+    Environment { telemetry: Telemetry::detached(), build: BUILD }
+}
+
+/// A document of this YAML.
+pub(crate) fn document(yaml: &str) -> Result<Document, Diagnostics> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), yaml).unwrap();
+    let sources = Sources { configs: vec![file.path().display().to_string()], sets: vec![] };
+    load(&sources, &NoEnvironment)
+}
+
+/// A configuration that must be free of errors.
+pub(crate) fn config(yaml: &str, recorder: &Recorder) -> Config {
+    match document(yaml).and_then(|document| Config::read(&document, &registry(recorder))) {
+        Ok((config, _)) => config,
+        Err(found) => panic!("{}", lines(&found)),
+    }
+}
+
+/// Diagnostics, one a line, whatever their layout on a terminal.
+pub(crate) fn lines(found: &Diagnostics) -> String {
+    let mut found: Vec<&Diagnostic> = found.iter().collect();
+    found.sort_by_key(|d| d.location.as_ref().map(|location| location.span));
+    let line = |d: &Diagnostic| {
+        let place = d.location.as_ref().map_or("-".to_owned(), |location| {
+            format!("{}:{}", location.span.start.line, location.span.start.column)
+        });
+        let help = d.help.as_ref().map(|help| format!(" | {help}")).unwrap_or_default();
+        let severity = if d.is_error() { "error" } else { "warning" };
+        format!("{place} {severity} at \"{}\": {}{help}\n", d.path, d.message)
+    };
+    found.into_iter().map(line).collect()
+}

@@ -163,8 +163,8 @@ fn host_port(text: &str) -> Result<HostPort, EndpointError> {
 mod tests {
     use super::*;
 
-    fn dns(host: &str, port: u16) -> Result<Endpoint, String> {
-        Ok(Endpoint::Dns(HostPort { host: host.into(), port }))
+    fn dns(host: &str, port: u16) -> Endpoint {
+        Endpoint::Dns(HostPort { host: host.into(), port })
     }
 
     fn parsed(text: &str) -> Result<Endpoint, String> {
@@ -173,11 +173,11 @@ mod tests {
 
     #[test]
     fn understands_every_documented_form() {
-        assert_eq!(parsed("backend:4317"), dns("backend", 4317));
-        assert_eq!(parsed("http://backend:4317"), dns("backend", 4317));
-        assert_eq!(parsed("dns:///backend:4317"), dns("backend", 4317));
-        assert_eq!(parsed("[::1]:4317"), dns("::1", 4317));
-        assert_eq!(parsed(":4317"), dns("localhost", 4317));
+        assert_eq!(parsed("backend:4317"), Ok(dns("backend", 4317)));
+        assert_eq!(parsed("http://backend:4317"), Ok(dns("backend", 4317)));
+        assert_eq!(parsed("dns:///backend:4317"), Ok(dns("backend", 4317)));
+        assert_eq!(parsed("[::1]:4317"), Ok(dns("::1", 4317)));
+        assert_eq!(parsed(":4317"), Ok(dns("localhost", 4317)));
         assert_eq!(
             parsed("passthrough:///b:1"),
             Ok(Endpoint::Passthrough(HostPort { host: "b".into(), port: 1 }))

@@ -10,11 +10,12 @@ use tokio::time::Instant;
 
 use super::UnaryResponse;
 use super::connection::{Handle, end_text};
-use super::message::Message;
+use super::outgoing::OutgoingMessage;
 use super::response::{self, Failure};
 use crate::grpc::Status;
 use crate::grpc::client_config::is_reserved;
 use crate::grpc::compression::Encoding;
+use crate::grpc::timeout::GRPC_TIMEOUT;
 
 /// What every request of a channel has in common.
 #[derive(Debug)]
@@ -72,14 +73,14 @@ impl Template {
         }
         if let Some(deadline) = deadline {
             let left = deadline.saturating_duration_since(Instant::now());
-            headers.insert("grpc-timeout", timeout_value(left)?);
+            headers.insert(GRPC_TIMEOUT, timeout_value(left)?);
         }
         *request.headers_mut() = headers;
         Ok(request)
     }
 }
 
-/// "Timeout → 'grpc-timeout' TimeoutValue TimeoutUnit", where the value has at most eight digits; rounded up.
+/// The value of `grpc-timeout`: at most eight digits and a unit, rounded up.
 fn timeout_value(left: Duration) -> Result<HeaderValue, Status> {
     const VALUE_MAX: u128 = 99_999_999;
     const UNITS: [(u128, char); 6] = [
@@ -110,9 +111,9 @@ pub(crate) enum Outcome {
 }
 
 /// Sends the request over this connection and waits for the answer. Dropping the future cancels the request.
-pub(crate) async fn attempt(handle: &Handle, request: Request<()>, message: Message) -> Outcome {
+pub(crate) async fn attempt(handle: &Handle, request: Request<()>, message: OutgoingMessage) -> Outcome {
     let _in_flight = handle.in_flight();
-    let (response, mut body) = match handle.requests().send_request(request, false) {
+    let (response, body) = match handle.requests().send_request(request, false) {
         Ok(sent) => sent,
         Err(error) => {
             // Nothing was sent. The connection is of no more use, and may not know it yet.
@@ -120,9 +121,10 @@ pub(crate) async fn attempt(handle: &Handle, request: Request<()>, message: Mess
             return Outcome::Unprocessed(broken(&error, handle));
         }
     };
+    let mut body = CancelOnDrop(body);
     // h2 keeps handles to the message and sends it as the peer's windows open. It refuses only on a stream that is
     // reset already, and then the answer says why.
-    let _ = body.send_data(message, true);
+    let _ = body.0.send_data(message, true);
     let outcome = match response.await {
         Ok(response) => response::read(response).await,
         Err(error) => Err(error.into()),
@@ -137,6 +139,18 @@ pub(crate) async fn attempt(handle: &Handle, request: Request<()>, message: Mess
             Outcome::Unprocessed(broken(&error, handle))
         }
         Err(Failure::Broken(error)) => Outcome::Decided(Err(broken(&error, handle))),
+    }
+}
+
+/// Cancels the stream, if it is not over, when it is dropped.
+///
+/// h2 does so by itself only once everything that was handed to it is sent, which a peer with a closed window never
+/// lets happen; the message would stay in memory. An explicit reset discards it.
+struct CancelOnDrop(h2::SendStream<OutgoingMessage>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.send_reset(h2::Reason::CANCEL);
     }
 }
 

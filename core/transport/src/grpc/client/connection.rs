@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::dial::{Activity, Address, Socket, Watched, cause};
-use super::message::Message;
+use super::outgoing::OutgoingMessage;
 use crate::io::{Flusher, Gathering, gather};
 
 /// Response bytes of one request that may be on their way unread. Responses are tiny; this is for large error texts.
@@ -49,7 +49,7 @@ pub(crate) struct Connection {
     ping: PingPong,
     activity: Activity,
     keepalive: Option<Keepalive>,
-    requests: SendRequest<Message>,
+    requests: SendRequest<OutgoingMessage>,
     shared: Arc<Shared>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Connection {
 /// gone. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Handle {
-    requests: SendRequest<Message>,
+    requests: SendRequest<OutgoingMessage>,
     shared: Arc<Shared>,
 }
 
@@ -75,7 +75,7 @@ type Io = Gathering<Watched<Box<dyn Socket>>>;
 
 /// The protocol and its writer, which must be polled together.
 struct Http2 {
-    protocol: h2::client::Connection<Io, Message>,
+    protocol: h2::client::Connection<Io, OutgoingMessage>,
     flusher: Flusher<Watched<Box<dyn Socket>>>,
 }
 
@@ -245,7 +245,7 @@ impl Handle {
     }
 
     /// For sending one request.
-    pub(crate) fn requests(&self) -> SendRequest<Message> {
+    pub(crate) fn requests(&self) -> SendRequest<OutgoingMessage> {
         self.requests.clone()
     }
 

@@ -9,7 +9,7 @@ mod balancer;
 mod call;
 mod connection;
 mod dial;
-mod message;
+mod outgoing;
 mod resolve;
 mod response;
 mod roster;
@@ -36,7 +36,7 @@ pub use resolve::{Resolve, SystemResolver};
 use self::balancer::BalancerTask;
 use self::call::{Outcome, Template, attempt};
 use self::connection::{ConnectionOptions, Handle, Keepalive};
-use self::message::Message;
+use self::outgoing::OutgoingMessage;
 use self::roster::{Picker, Roster};
 use super::client_config::{ClientConfig, header};
 use super::compression::encode::Compressor;
@@ -250,9 +250,13 @@ impl Channel {
         connected: &AtomicBool,
     ) -> Result<UnaryResponse, Status> {
         let inner = &self.0;
+        // Behind the one who closes there is no use in queueing.
+        if inner.closing.load(Ordering::Acquire) {
+            return Err(closing());
+        }
         let _permit = inner.in_flight.acquire().await.map_err(|_| closing())?;
         let mut avoid: Option<Handle> = None;
-        let mut encoded: Option<(Message, bool)> = None;
+        let mut encoded: Option<(OutgoingMessage, bool)> = None;
         let (mut seen, mut stale) = (0, 0);
         loop {
             if inner.closing.load(Ordering::Acquire) {
@@ -270,11 +274,8 @@ impl Channel {
                 Outcome::Unprocessed(status) => status,
             };
             // A connection that is gone before anything could be sent is not an attempt.
-            if handle.is_usable() {
-                seen += 1
-            } else {
-                stale += 1
-            }
+            let count = if handle.is_usable() { &mut seen } else { &mut stale };
+            *count += 1;
             if seen >= SEEN_ATTEMPTS_MAX || stale >= STALE_CONNECTIONS_MAX {
                 return Err(status);
             }
@@ -316,14 +317,14 @@ impl Inner {
     }
 
     /// The message as it is sent, and whether it is compressed. An empty one never is.
-    async fn encode(&self, segments: &[Bytes]) -> Result<(Message, bool), Status> {
+    async fn encode(&self, segments: &[Bytes]) -> Result<(OutgoingMessage, bool), Status> {
         let len = segments.iter().map(Bytes::len).sum();
         match &self.compressor {
             Some(compressor) if len > 0 => {
                 let packed = compressor.compress(segments, len).await?;
-                Ok((Message::new(&[packed], true)?, true))
+                Ok((OutgoingMessage::new(&[packed], true)?, true))
             }
-            _ => Ok((Message::new(segments, false)?, false)),
+            _ => Ok((OutgoingMessage::new(segments, false)?, false)),
         }
     }
 }
@@ -362,3 +363,6 @@ fn connection_options(config: &ClientConfig) -> ConnectionOptions {
         write_buffer_bytes: or_default(config.write_buffer_size, WRITE_BUFFER_BYTES_DEFAULT),
     }
 }
+
+#[cfg(test)]
+mod tests;

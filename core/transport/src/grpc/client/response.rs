@@ -1,18 +1,18 @@
 //! Reading the answer to a unary call.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
 use h2::RecvStream;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use spanbridge_component::Code;
 use tokio::time::timeout;
 
 use super::UnaryResponse;
 use crate::grpc::Status;
 use crate::grpc::compression::Encoding;
-use crate::grpc::frame::PREFIX_BYTES;
+use crate::grpc::frame::{Assembler, FrameError};
 
 /// Largest message accepted from a server, before and after decompression: gRPC's default.
 pub(crate) const RESPONSE_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -63,7 +63,7 @@ pub(crate) async fn read(response: Response<RecvStream>) -> Result<UnaryResponse
         Some(status) if status.code() != Code::Ok => return Err(status.into()),
         Some(_) => {}
         None => {
-            message?;
+            drop(message?);
             // "If the status is missing, the client must synthesize one" with code UNKNOWN when there are trailers.
             return Err(match trailers {
                 Some(_) => Status::new(Code::Unknown, "the trailers have no grpc-status").into(),
@@ -71,9 +71,8 @@ pub(crate) async fn read(response: Response<RecvStream>) -> Result<UnaryResponse
             });
         }
     }
-    let (compressed, message) =
-        message?.ok_or_else(|| internal("the server answered OK without a message"))?;
-    let message = if compressed { decompressed(&head.headers, message)? } else { message };
+    let message = message?.finish().map_err(|e| unreadable(&e))?;
+    let message = message.into_decompressed(encoding(&head.headers)?, RESPONSE_MAX_BYTES)?;
     Ok(UnaryResponse { message, metadata: head.headers })
 }
 
@@ -84,61 +83,36 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     matches!(rest.first(), None | Some(b'+' | b';'))
 }
 
-/// Reads all there is: no message or one, and whether it is compressed.
-async fn read_message(body: &mut RecvStream) -> Result<Option<(bool, Bytes)>, Failure> {
-    let mut buffer = BytesMut::new();
+/// Reads the body, which is one message when the call succeeded.
+async fn read_message(body: &mut RecvStream) -> Result<Assembler, Failure> {
+    let mut assembler = Assembler::new(RESPONSE_MAX_BYTES);
     while let Some(chunk) = body.data().await {
         let chunk = chunk?;
         let _ = body.flow_control().release_capacity(chunk.len());
-        buffer.extend_from_slice(&chunk);
-        let end = message_end(&buffer)?;
-        if end.is_some_and(|end| buffer.len() > end) {
-            return Err(internal(
-                "cardinality violation: more than one message in the answer to a unary call",
-            ));
+        assembler.push(chunk).map_err(|e| unreadable(&e))?;
+    }
+    Ok(assembler)
+}
+
+/// The status of an answer that is not one message: towards the caller it is no fault of the method's.
+fn unreadable(error: &FrameError) -> Failure {
+    let code =
+        if matches!(error, FrameError::TooLarge { .. }) { Code::ResourceExhausted } else { Code::Internal };
+    Status::new(code, error.to_string()).into()
+}
+
+/// What the compressed flag refers to; `None` for no encoding.
+fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Status> {
+    match headers.get("grpc-encoding").map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(None),
+        Some(name) => {
+            std::str::from_utf8(name).ok().and_then(Encoding::from_name).map(Some).ok_or_else(|| {
+                let name = String::from_utf8_lossy(name);
+                let text = format!("grpc: Decompressor is not installed for grpc-encoding \"{name}\"");
+                Status::new(Code::Internal, text)
+            })
         }
     }
-    if buffer.is_empty() {
-        return Ok(None);
-    }
-    if message_end(&buffer)? != Some(buffer.len()) {
-        return Err(internal("unexpected EOF"));
-    }
-    let compressed = buffer[0] == 1;
-    buffer.advance(PREFIX_BYTES);
-    Ok(Some((compressed, buffer.freeze())))
-}
-
-/// Where the first message in `buffer` ends, once its prefix is there.
-fn message_end(buffer: &[u8]) -> Result<Option<usize>, Failure> {
-    let Some(&[flag, a, b, c, d]) = buffer.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
-    if flag > 1 {
-        return Err(internal("grpc: received unexpected payload format"));
-    }
-    let len = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-    if len > RESPONSE_MAX_BYTES {
-        return Err(Status::new(
-            Code::ResourceExhausted,
-            format!("grpc: received message larger than max ({len} vs. {RESPONSE_MAX_BYTES})"),
-        )
-        .into());
-    }
-    Ok(Some(PREFIX_BYTES + len))
-}
-
-fn decompressed(headers: &HeaderMap, message: Bytes) -> Result<Bytes, Failure> {
-    let name = headers.get("grpc-encoding").and_then(|v| v.to_str().ok()).unwrap_or("identity");
-    if name == "identity" {
-        return Err(internal("grpc: compressed flag set with identity or empty encoding"));
-    }
-    let encoding = Encoding::from_name(name).ok_or_else(|| {
-        Status::new(
-            Code::Internal,
-            format!("grpc: Decompressor is not installed for grpc-encoding \"{name}\""),
-        )
-    })?;
-    let _ = (encoding, message);
-    Err(internal("compressed answers are not read yet"))
 }
 
 /// The status of an answer that no gRPC server gave: a proxy's error page, or the wrong port.
@@ -160,14 +134,14 @@ async fn not_grpc(http: StatusCode, headers: &HeaderMap, mut body: RecvStream) -
         }
         match headers.get(CONTENT_TYPE) {
             Some(kind) => {
-                text.push_str(&format!("transport: received unexpected content-type {kind:?}"));
+                let _ = write!(text, "transport: received unexpected content-type {kind:?}");
             }
             None => text.push_str("malformed header: missing HTTP content-type"),
         }
     }
     let snippet = timeout(SNIPPET_TIMEOUT, snippet(&mut body)).await.unwrap_or_default();
     if !snippet.is_empty() {
-        text.push_str(&format!("\ndata: {snippet:?}"));
+        let _ = write!(text, "\ndata: {snippet:?}");
     }
     Status::new(code_of_http(http), text)
 }

@@ -16,7 +16,7 @@ use super::connection::{Connection, ConnectionOptions, Handle};
 use super::dial::{Address, cause, dial};
 use super::roster::{Roster, State};
 
-/// "MIN_CONNECT_TIMEOUT = 20 seconds" (gRPC "Connection Backoff Protocol"): an attempt, HTTP/2 handshake included.
+/// An attempt, HTTP/2 handshake included: `MIN_CONNECT_TIMEOUT` of gRPC's "Connection Backoff Protocol".
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long an address of several may keep the next one waiting (RFC 8305, section 5: 250 milliseconds).
@@ -47,6 +47,8 @@ enum Outcome {
     Retired,
     /// No connection came about.
     Refused(String),
+    /// The connection goes to an address that is no longer wanted.
+    Moved,
     /// A connection takes no more requests.
     Ended(String),
 }
@@ -56,16 +58,22 @@ impl Subchannel {
     pub(crate) async fn run(mut self) {
         let mut connections = JoinSet::new();
         let mut delays = self.shared.backoff.start();
-        let mut failing = false;
+        let (mut failing, mut hurried) = (false, false);
         self.shared.roster.set(self.id, State::Connecting);
         loop {
             let (delay, started) = (delays.next(), Instant::now());
             let reason = match self.connection(&mut connections, &mut failing).await {
                 Outcome::Retired => break,
-                // What ends sooner than this counts as a failed attempt, so that a server that accepts and hangs up is
-                // not called without pause.
-                Outcome::Ended(reason) if started.elapsed() >= delay => {
+                Outcome::Moved => {
+                    delays.reset();
+                    self.shared.roster.set(self.id, State::Connecting);
+                    continue;
+                }
+                // gRPC connects again at once. A connection that ends sooner than an attempt is due gets that once; then it
+                // counts as a failed attempt, so that a server that hangs up on everyone is not called without pause.
+                Outcome::Ended(reason) if started.elapsed() >= delay || !hurried => {
                     tracing::debug!(%reason, "connection ended; connecting again");
+                    hurried = started.elapsed() < delay;
                     delays.reset();
                     self.shared.roster.set(self.id, State::Connecting);
                     self.shared.resolve_now.notify_one();
@@ -122,6 +130,7 @@ impl Subchannel {
                 Ok(()) = self.addresses.changed() => {
                     if !self.addresses.borrow().contains(handle.address()) {
                         handle.retire();
+                        return Outcome::Moved;
                     }
                 }
             }

@@ -104,7 +104,7 @@ fn failed(encoding: Encoding, error: &dyn std::error::Error) -> Status {
 /// The reusable state of one compression at a time.
 enum Context {
     Gzip(Compress),
-    Snappy { encoder: FrameEncoder<Vec<u8>>, fresh: bool },
+    Snappy { encoder: Box<FrameEncoder<Vec<u8>>>, fresh: bool },
     Zstd(ZstdEncoder<'static>),
 }
 
@@ -114,7 +114,9 @@ impl Context {
             Encoding::Gzip => {
                 Context::Gzip(Compress::new_gzip(flate2::Compression::new(GZIP_LEVEL), GZIP_WINDOW_BITS))
             }
-            Encoding::Snappy => Context::Snappy { encoder: FrameEncoder::new(Vec::new()), fresh: true },
+            Encoding::Snappy => {
+                Context::Snappy { encoder: Box::new(FrameEncoder::new(Vec::new())), fresh: true }
+            }
             Encoding::Zstd => Context::Zstd(ZstdEncoder::new(ZSTD_LEVEL)?),
         })
     }

@@ -17,7 +17,7 @@ const MESSAGE_MAX_BYTES: usize = i32::MAX as usize - PREFIX_BYTES;
 /// h2 cuts it into DATA frames of the size that the peer allows as the peer's window opens; a frame may hold the
 /// prefix and the ends of several segments.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Message {
+pub(crate) struct OutgoingMessage {
     prefix: [u8; PREFIX_BYTES],
     prefix_sent: usize,
     segments: SmallVec<[Bytes; 4]>,
@@ -27,7 +27,7 @@ pub(crate) struct Message {
     rest: usize,
 }
 
-impl Message {
+impl OutgoingMessage {
     /// A message made of `segments`, `compressed` or not.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Message {
     }
 }
 
-impl Buf for Message {
+impl Buf for OutgoingMessage {
     fn remaining(&self) -> usize {
         PREFIX_BYTES - self.prefix_sent + self.rest
     }
@@ -91,9 +91,9 @@ impl Buf for Message {
 mod tests {
     use super::*;
 
-    fn message(segments: &[&'static str]) -> Message {
+    fn message(segments: &[&'static str]) -> OutgoingMessage {
         let segments: Vec<_> = segments.iter().map(|s| Bytes::from_static(s.as_bytes())).collect();
-        Message::new(&segments, false).unwrap()
+        OutgoingMessage::new(&segments, false).unwrap()
     }
 
     const WIRE: &[u8] = b"\0\0\0\0\x06abcdef";
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_flag_says_whether_it_is_compressed_and_an_empty_message_is_its_prefix() {
-        let mut message = Message::new(&[], true).unwrap();
+        let mut message = OutgoingMessage::new(&[], true).unwrap();
         assert_eq!(message.copy_to_bytes(message.remaining()), &b"\x01\0\0\0\0"[..]);
         assert_eq!(message.chunk(), b"");
     }

@@ -15,7 +15,9 @@
 //! - Integer header values, which Go accepts and silently does not send, are refused.
 //! - An export is tried once; what a partial success rejects has failed.
 //! - A trace that has begun when the time is over or the process is told to stop ends early, with its parent span.
-//! - `--marshal` marks the parents of child spans as remote, which is all that a destination sees of it in Go.
+//! - `--marshal` marks the parents of child spans as remote. In Go v0.160 it changes nothing that is sent.
+//! - The peer's name is the attribute `peer.service`, which Go v0.160 calls `service.peer.name`.
+//! - Metrics and log records carry the scope `telemetrygen` as spans do, and log records an observed time.
 //! - `--interval`, which Go leaves unused, is how often the progress on a terminal is renewed.
 //! - `--size` fills with `x` rather than with zero bytes.
 //!

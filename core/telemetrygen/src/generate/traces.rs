@@ -51,9 +51,10 @@ pub(crate) struct TraceGenerator {
 }
 
 /// A trace whose parent has not ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct OpenTrace {
     parent: Context,
+    parent_links: Vec<Link>,
     start: u64,
     /// End of the last child.
     end: u64,
@@ -84,7 +85,8 @@ impl TraceGenerator {
 
     fn begin(&mut self, now: u64) -> OpenTrace {
         let parent = Context { trace_id: self.trace_id(), span_id: self.span_id() };
-        OpenTrace { parent, start: now, end: now, children: 0 }
+        let parent_links = self.links(parent);
+        OpenTrace { parent, parent_links, start: now, end: now, children: 0 }
     }
 
     fn child(&mut self, open: &mut OpenTrace) -> Span {
@@ -106,6 +108,7 @@ impl TraceGenerator {
             start_time_unix_nano: start,
             end_time_unix_nano: open.end,
             attributes: self.child_attributes.clone(),
+            links: self.links(context),
             ..self.span(context)
         }
     }
@@ -119,34 +122,28 @@ impl TraceGenerator {
             start_time_unix_nano: open.start,
             end_time_unix_nano: open.end,
             attributes: self.parent_attributes.clone(),
+            links: open.parent_links,
             ..self.span(open.parent)
         }
     }
 
-    /// What parents and children have in common. The span itself is a link target for later ones only.
-    fn span(&mut self, context: Context) -> Span {
-        let links = self.links();
-        if self.plan.links > 0 {
-            if self.link_targets.len() == LINK_TARGETS_MAX {
-                self.link_targets.pop_front();
-            }
-            self.link_targets.push_back(context);
-        }
+    /// What parents and children have in common.
+    fn span(&self, context: Context) -> Span {
         Span {
             trace_id: context.trace_id.to_vec(),
             span_id: context.span_id.to_vec(),
-            links,
             status: Some(status(self.plan.status)),
             ..Span::default()
         }
     }
 
-    /// Links to spans picked at random; none as long as there is no span to link to.
-    fn links(&mut self) -> Vec<Link> {
-        if self.link_targets.is_empty() {
+    /// Links of a span that begins: to spans that began before, picked at random. The very first span has none.
+    fn links(&mut self, context: Context) -> Vec<Link> {
+        if self.plan.links == 0 {
             return Vec::new();
         }
-        let links = (0_i64..).take(self.plan.links).map(|index| {
+        let count = if self.link_targets.is_empty() { 0 } else { self.plan.links };
+        let links = (0_i64..).take(count).map(|index| {
             let target = self.link_targets[self.rng.usize(..self.link_targets.len())];
             Link {
                 trace_id: target.trace_id.to_vec(),
@@ -159,7 +156,12 @@ impl TraceGenerator {
                 ..Link::default()
             }
         });
-        links.collect()
+        let links = links.collect();
+        if self.link_targets.len() == LINK_TARGETS_MAX {
+            self.link_targets.pop_front();
+        }
+        self.link_targets.push_back(context);
+        links
     }
 
     /// Never all zeros, which would be no id.
@@ -329,14 +331,17 @@ mod tests {
     }
 
     #[test]
-    fn links_point_at_earlier_spans() {
+    fn links_point_at_spans_that_began_before() {
         let spans = spans(TracePlan { links: 3, ..plan() }, 3000);
-        assert!(spans[0].links.is_empty());
-        let mut earlier = HashSet::new();
-        for span in &spans {
-            assert!(span.links.iter().all(|link| earlier.contains(&link.span_id)));
-            assert!(earlier.is_empty() || span.links.len() == 3);
-            earlier.insert(span.span_id.clone());
+        let mut begun = HashSet::new();
+        for trace in spans.chunks(3) {
+            // The parent is sent last and begins first.
+            for span in [&trace[2], &trace[0], &trace[1]] {
+                let expected = if begun.is_empty() { 0 } else { 3 };
+                assert_eq!(span.links.len(), expected);
+                assert!(span.links.iter().all(|link| begun.contains(&link.span_id)));
+                begun.insert(span.span_id.clone());
+            }
         }
     }
 

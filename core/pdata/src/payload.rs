@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::Signal;
+use crate::repair::repair;
+use crate::shape::request;
+use crate::validate::validate;
+use crate::{Malformed, Signal};
 
 /// Telemetry of one signal as serialized OTLP.
 ///
@@ -35,6 +38,43 @@ impl Payload {
         payload
     }
 
+    /// Takes in bytes from outside: validates every field of every message, counts the items, and deals with strings that
+    /// are not UTF-8 as told. Without such strings the payload shares `bytes`.
+    ///
+    /// # Errors
+    /// What is malformed, and where; the text suits an `INVALID_ARGUMENT`.
+    pub fn from_wire(signal: Signal, bytes: Bytes, invalid: InvalidUtf8) -> Result<Received, Malformed> {
+        let census = validate(request(signal), 0, &bytes, invalid == InvalidUtf8::Repair)?;
+        let bytes = if census.invalid_strings == 0 { bytes } else { repair(request(signal), &bytes).into() };
+        let payload = Self::from_valid(signal, bytes, census.items);
+        Ok(Received { payload, repaired_strings: census.invalid_strings })
+    }
+
+    /// Appends another payload, sharing its bytes. It must be of the same signal, as everything in one pipeline is: debug
+    /// builds assert that, release builds leave this payload as it was.
+    pub fn append(&mut self, other: Payload) {
+        debug_assert_eq!(self.signal, other.signal, "payloads of different signals cannot be merged");
+        if other.signal == self.signal {
+            self.items += other.items;
+            self.segments.extend(other.segments);
+        }
+    }
+
+    pub(crate) fn into_segments(self) -> SmallVec<[Bytes; 1]> {
+        self.segments
+    }
+
+    /// Appends a segment of valid bytes, without counting its items.
+    pub(crate) fn push_segment(&mut self, segment: Bytes) {
+        if !segment.is_empty() {
+            self.segments.push(segment);
+        }
+    }
+
+    pub(crate) fn set_items(&mut self, items: usize) {
+        self.items = items;
+    }
+
     /// Which signal this is.
     pub fn signal(&self) -> Signal {
         self.signal
@@ -59,4 +99,23 @@ impl Payload {
     pub fn segments(&self) -> &[Bytes] {
         &self.segments
     }
+}
+
+/// What to do with strings that are not UTF-8 at the door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InvalidUtf8 {
+    /// Put U+FFFD in place of what is not UTF-8, and count the strings.
+    #[default]
+    Repair,
+    /// Refuse the request.
+    Refuse,
+}
+
+/// A request that came through the door.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// The telemetry.
+    pub payload: Payload,
+    /// Strings that were not UTF-8 and have been repaired; more than 0 is worth a log line and a metric.
+    pub repaired_strings: usize,
 }

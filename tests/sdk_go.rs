@@ -47,7 +47,7 @@ fn generate(peer: &Peer, signal: &str) -> Vec<Item> {
 
 #[test]
 fn go_telemetrygen_traces_arrive_once_each() {
-    let Some(peer) = or_skip("go_traces", Peer::go()) else { return };
+    let Some(peer) = or_skip("go_traces", "go", Peer::go()) else { return };
     let items = generate(&peer, "traces");
     let ids: BTreeSet<String> = items.iter().map(Item::span_id).collect();
     assert_eq!((items.len(), ids.len()), (WORKERS * EACH * SPANS_PER_TRACE, items.len()));
@@ -55,12 +55,12 @@ fn go_telemetrygen_traces_arrive_once_each() {
 
 #[test]
 fn go_telemetrygen_metrics_arrive_once_each() {
-    let Some(peer) = or_skip("go_metrics", Peer::go()) else { return };
+    let Some(peer) = or_skip("go_metrics", "go", Peer::go()) else { return };
     assert_eq!(generate(&peer, "metrics").len(), WORKERS * EACH);
 }
 
 #[test]
 fn go_telemetrygen_logs_arrive_once_each() {
-    let Some(peer) = or_skip("go_logs", Peer::go()) else { return };
+    let Some(peer) = or_skip("go_logs", "go", Peer::go()) else { return };
     assert_eq!(generate(&peer, "logs").len(), WORKERS * EACH);
 }

@@ -17,21 +17,21 @@ fn exports_arrive_unchanged(test: &str, sender: &Peer, receivers: &Peer, compres
 #[test]
 fn node_sdk_exports_arrive_unchanged_plus_the_inserted_attributes() {
     let test = "node_sdk";
-    let Some(node) = or_skip(test, Peer::node()) else { return };
+    let Some(node) = or_skip(test, "node", Peer::node()) else { return };
     exports_arrive_unchanged(test, &node, &node, "none");
 }
 
 #[test]
 fn node_sdk_exports_with_gzip_arrive_unchanged_plus_the_inserted_attributes() {
     let test = "node_sdk_gzip";
-    let Some(node) = or_skip(test, Peer::node()) else { return };
+    let Some(node) = or_skip(test, "node", Peer::node()) else { return };
     exports_arrive_unchanged(test, &node, &node, "gzip");
 }
 
 #[test]
 fn node_sdk_exports_are_read_by_the_python_stubs() {
     let test = "node_sdk_to_python";
-    let Some(node) = or_skip(test, Peer::node()) else { return };
-    let Some(python) = or_skip(test, Peer::python()) else { return };
+    let Some(node) = or_skip(test, "node", Peer::node()) else { return };
+    let Some(python) = or_skip(test, "python", Peer::python()) else { return };
     exports_arrive_unchanged(test, &node, &python, "gzip");
 }

@@ -4,7 +4,7 @@ use crate::harness::{Collector, pipeline};
 use crate::peers::{Peer, Receiver, assert_complete, assert_same, or_skip};
 
 fn exports_arrive_unchanged(test: &str, compression: &str) {
-    let Some(peer) = or_skip(test, Peer::python()) else { return };
+    let Some(peer) = or_skip(test, "python", Peer::python()) else { return };
     let (direct, via) = (Receiver::start(&peer), Receiver::start(&peer));
     let target = via.address().parse().expect("an address");
     let edge = Collector::start("edge", &pipeline(target, "timeout: 20ms", "compression: gzip"));

@@ -310,7 +310,7 @@ mod tests {
         }
         assert_eq!(accepted, 8 + 16);
         let mut seen = vec![0; accepted];
-        let (_, read) = tokio::join!(flush(&flusher), far.read_exact(&mut seen));
+        let ((), read) = tokio::join!(flush(&flusher), far.read_exact(&mut seen));
         read.unwrap();
         assert!(seen.iter().all(|b| *b == 7));
     }

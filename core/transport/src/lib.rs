@@ -5,3 +5,4 @@
 
 pub mod grpc;
 pub mod io;
+pub mod log_gate;

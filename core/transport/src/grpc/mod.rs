@@ -17,6 +17,8 @@ pub use client_config::{
 };
 pub use compression::Encoding;
 pub use endpoint::{Endpoint, EndpointError, HostPort};
-pub use server::{Peer, Reply, Server, ServerConfig, UnaryHandler, UnaryRequest};
+pub use server::{
+    Drained, ListenError, Peer, Reply, Route, Server, ServerConfig, UnaryHandler, UnaryRequest,
+};
 pub use spanbridge_component::Code;
 pub use status::Status;

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Name of the header.
 pub const GRPC_TIMEOUT: &str = "grpc-timeout";
 
-/// "TimeoutValue → {positive integer as ASCII string of at most 8 digits}"
+/// "`TimeoutValue` → {positive integer as ASCII string of at most 8 digits}"
 const DIGITS_MAX: usize = 8;
 /// Longer timeouts are cut to this: no timer needs more, and sums with "now" stay far from overflow.
 const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -17,7 +17,7 @@ pub struct MalformedTimeout;
 
 /// The timeout in a header value, at most 30 days.
 ///
-/// "Timeout → "grpc-timeout" TimeoutValue TimeoutUnit". Zero is accepted and has passed at once, as in grpc-go.
+/// "Timeout → "grpc-timeout" `TimeoutValue` `TimeoutUnit`". Zero is accepted and has passed at once, as in grpc-go.
 ///
 /// # Errors
 /// If it is not up to eight digits and one of the units `H M S m u n`.

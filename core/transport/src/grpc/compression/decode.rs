@@ -4,6 +4,7 @@
 //! 8 MiB), a snappy one 140 KiB.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io::{self, Cursor, Read as _};
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use super::Encoding;
 
 /// Base-2 logarithm of the largest zstd window.
 ///
-/// RFC 8878: "it is recommended for decoders to support values of Window_Size up to 8 MB".
+/// RFC 8878: "it is recommended for decoders to support values of `Window_Size` up to 8 MB".
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// First guess of the output's size where the input does not tell, in multiples of the input's.
 const EXPANSION_GUESS: usize = 4;
@@ -63,7 +64,7 @@ struct Contexts {
     snappy: Option<FrameDecoder<Cursor<Bytes>>>,
 }
 
-fn malformed(error: impl ToString) -> DecodeError {
+fn malformed(error: impl fmt::Display) -> DecodeError {
     DecodeError::Malformed(error.to_string())
 }
 
@@ -157,8 +158,8 @@ fn gzip_member<'a>(
     let (trailer, after) = rest.split_first_chunk::<8>().ok_or_else(truncated)?;
     let mut crc = Crc::new();
     crc.update(&output.bytes[start..]);
-    let [a, b, c, d, e, f, g, h] = *trailer;
-    if crc.sum() != u32::from_le_bytes([a, b, c, d]) || crc.amount() != u32::from_le_bytes([e, f, g, h]) {
+    let expected = u64::from(crc.amount()) << 32 | u64::from(crc.sum());
+    if u64::from_le_bytes(*trailer) != expected {
         return Err(malformed("gzip: invalid checksum"));
     }
     Ok(after)

@@ -5,14 +5,19 @@ use serde::{Deserialize, Serialize};
 use spanbridge_component::{Problems, Validate};
 use spanbridge_config::Duration;
 
-/// Message limit in MiB where the configuration says 0.
-pub const RECV_MSG_SIZE_MIB_DEFAULT: i64 = 4;
-/// Largest `max_recv_msg_size_mib`: gRPC lengths have 32 bits, and HTTP/2 windows 31.
-pub const RECV_MSG_SIZE_MIB_MAX: i64 = 2047;
+use super::endpoint::Endpoint;
+use super::limits::{BUFFER_BYTES_MAX, CONCURRENT_STREAMS_DEFAULT};
+use crate::io::{READ_BUFFER_BYTES_DEFAULT, WRITE_BUFFER_BYTES_DEFAULT};
+
+/// Message limit in MiB where the configuration says 0 (grpc-go).
+const RECV_MSG_SIZE_MIB_DEFAULT: usize = 4;
+/// Largest `max_recv_msg_size_mib`: the length of a gRPC message has 32 bits.
+const RECV_MSG_SIZE_MIB_MAX: i64 = 4095;
 
 /// Which sockets a server listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", into = "&'static str")]
+#[schemars(rename_all = "lowercase")]
 pub enum Transport {
     /// TCP over IPv4 or IPv6, whatever the endpoint resolves to.
     #[default]
@@ -23,6 +28,36 @@ pub enum Transport {
     Tcp6,
     /// A unix stream socket; the endpoint is its path.
     Unix,
+}
+
+impl TryFrom<String> for Transport {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "tcp" => Ok(Transport::Tcp),
+            "tcp4" => Ok(Transport::Tcp4),
+            "tcp6" => Ok(Transport::Tcp6),
+            "unix" => Ok(Transport::Unix),
+            "udp" | "udp4" | "udp6" | "ip" | "ip4" | "ip6" | "unixgram" | "unixpacket" => Err(format!(
+                "transport type \"{text}\" cannot carry gRPC, which needs a stream: tcp, tcp4, tcp6 or unix"
+            )),
+            "npipe" => Err("transport type \"npipe\" is for Windows only".to_owned()),
+            "" => Err("invalid transport type \"\"".to_owned()),
+            _ => Err(format!("unsupported transport type \"{text}\"")),
+        }
+    }
+}
+
+impl From<Transport> for &'static str {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Tcp => "tcp",
+            Transport::Tcp4 => "tcp4",
+            Transport::Tcp6 => "tcp6",
+            Transport::Unix => "unix",
+        }
+    }
 }
 
 /// A gRPC server.
@@ -36,7 +71,7 @@ pub struct ServerConfig {
     pub transport: Transport,
     /// Largest message in MiB, before and after decompression. 0 means 4.
     pub max_recv_msg_size_mib: i64,
-    /// Calls in flight on one connection. 0 means 128; the Go collector's 0 means no limit.
+    /// Calls in flight on one connection. 0 means 1000; the Go collector's 0 means no limit.
     pub max_concurrent_streams: u32,
     /// Bytes read from a socket at once, and buffered for each connection. 0 means 32 KiB.
     pub read_buffer_size: i64,
@@ -102,8 +137,37 @@ impl Default for ServerConfig {
     }
 }
 
+impl ServerConfig {
+    /// The message limit in bytes.
+    pub(super) fn message_bytes_max(&self) -> usize {
+        let mib = usize::try_from(self.max_recv_msg_size_mib).ok().filter(|mib| *mib > 0);
+        mib.unwrap_or(RECV_MSG_SIZE_MIB_DEFAULT).saturating_mul(1024 * 1024)
+    }
+
+    /// Calls in flight on one connection.
+    pub(super) fn concurrent_streams(&self) -> u32 {
+        if self.max_concurrent_streams == 0 {
+            CONCURRENT_STREAMS_DEFAULT
+        } else {
+            self.max_concurrent_streams
+        }
+    }
+
+    /// Sizes of the read and write buffers.
+    pub(super) fn buffer_sizes(&self) -> (usize, usize) {
+        let or = |size: i64, default| usize::try_from(size).ok().filter(|s| *s > 0).unwrap_or(default);
+        (
+            or(self.read_buffer_size, READ_BUFFER_BYTES_DEFAULT),
+            or(self.write_buffer_size, WRITE_BUFFER_BYTES_DEFAULT),
+        )
+    }
+}
+
 impl Validate for ServerConfig {
     fn validate(&self, problems: &mut Problems) {
+        if let Err(error) = Endpoint::parse(&self.endpoint, self.transport) {
+            problems.error_at("endpoint", error);
+        }
         if self.max_recv_msg_size_mib < 0 || self.max_recv_msg_size_mib > RECV_MSG_SIZE_MIB_MAX {
             problems.error_at(
                 "max_recv_msg_size_mib",
@@ -116,9 +180,62 @@ impl Validate for ServerConfig {
         for (key, value) in
             [("read_buffer_size", self.read_buffer_size), ("write_buffer_size", self.write_buffer_size)]
         {
-            if value < 0 {
+            if !(0..=BUFFER_BYTES_MAX).contains(&value) {
                 problems.error_at(key, format!("invalid {key} value: {value}"));
+                if value > BUFFER_BYTES_MAX {
+                    problems
+                        .help(format!("each connection may have one; {BUFFER_BYTES_MAX} bytes is the most"));
+                }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(config: &ServerConfig) -> Vec<String> {
+        let mut problems = Problems::new();
+        config.validate(&mut problems);
+        problems.into_found().into_iter().map(|p| format!("{}: {}", p.path.join("."), p.message)).collect()
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        let config = ServerConfig {
+            endpoint: "localhost:4317".into(),
+            max_recv_msg_size_mib: -1,
+            read_buffer_size: -2,
+            write_buffer_size: i64::MAX,
+            ..ServerConfig::default()
+        };
+        assert_eq!(
+            errors(&config),
+            [
+                "max_recv_msg_size_mib: invalid max_recv_msg_size_mib value, must be between 1 and 4095: -1",
+                "read_buffer_size: invalid read_buffer_size value: -2",
+                "write_buffer_size: invalid write_buffer_size value: 9223372036854775807",
+            ]
+        );
+        assert_eq!(errors(&ServerConfig::default()), ["endpoint: endpoint must not be empty"]);
+    }
+
+    #[test]
+    fn zeros_mean_the_documented_defaults() {
+        let config = ServerConfig::default();
+        assert_eq!(config.message_bytes_max(), 4_194_304);
+        assert_eq!(config.concurrent_streams(), 1000);
+        assert_eq!(config.buffer_sizes(), (32_768, 32_768));
+    }
+
+    #[test]
+    fn transports_that_cannot_carry_grpc_are_refused_with_the_reason() {
+        for text in ["udp", "unixgram", "npipe", "", "quic"] {
+            assert!(Transport::try_from(text.to_owned()).is_err(), "{text}");
+        }
+        for transport in [Transport::Tcp, Transport::Tcp4, Transport::Tcp6, Transport::Unix] {
+            assert_eq!(Transport::try_from(<&str>::from(transport).to_owned()), Ok(transport));
         }
     }
 }

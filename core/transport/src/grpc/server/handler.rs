@@ -32,7 +32,8 @@ impl Peer {
 /// One unary request, complete and decompressed.
 #[derive(Debug)]
 pub struct UnaryRequest {
-    pub(super) uri: Uri,
+    /// The request target: its path is `/package.Service/Method`.
+    pub uri: Uri,
     /// Request metadata as it came, without the pseudo headers.
     pub metadata: HeaderMap,
     /// Who sent it.
@@ -44,15 +45,20 @@ pub struct UnaryRequest {
 }
 
 impl UnaryRequest {
-    /// `/package.Service/Method`.
-    pub fn path(&self) -> &str {
-        self.uri.path()
+    /// `package.Service` and `Method`.
+    pub fn service_and_method(&self) -> Option<(&str, &str)> {
+        split_path(self.uri.path())
     }
 
     /// The `:authority` the client used.
     pub fn authority(&self) -> Option<&Authority> {
         self.uri.authority()
     }
+}
+
+/// `package.Service` and `Method` of `/package.Service/Method`.
+pub(super) fn split_path(path: &str) -> Option<(&str, &str)> {
+    path.strip_prefix('/')?.rsplit_once('/')
 }
 
 /// The message of an answer, framed.
@@ -70,18 +76,29 @@ impl Reply {
     }
 }
 
-/// The methods of a service.
+/// What a handler knows of a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// It is served.
+    Found,
+    /// The service is served, and has no such method.
+    UnknownMethod,
+    /// No such service.
+    UnknownService,
+}
+
+/// The methods of one or more services.
 ///
 /// # Contract
 ///
-/// - `call` is called concurrently, for paths that `serves` has said yes to.
+/// - `call` is called concurrently, for what `route` has [`Route::Found`].
 /// - Its future is dropped when the client resets the call or disconnects, when the deadline passes, and at the end of
 ///   the grace period of a shutdown.
 /// - A panic in it is answered with `INTERNAL` and logged; the connection goes on.
 #[async_trait]
 pub trait UnaryHandler: Send + Sync + 'static {
-    /// Whether `path` (`/package.Service/Method`) is a method of ours. Anything else is answered `UNIMPLEMENTED`.
-    fn serves(&self, path: &str) -> bool;
+    /// Whether `method` of `service` (`package.Service`) is served. What is not is answered `UNIMPLEMENTED`.
+    fn route(&self, service: &str, method: &str) -> Route;
 
     /// Handles one request.
     ///

@@ -1,0 +1,278 @@
+//! One call: from the headers of the request to the trailers of the answer.
+
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
+
+use super::Shared;
+use super::budget::{ByteBudget, Reservation};
+use super::handler::{Peer, Reply, Route, UnaryRequest, split_path};
+use super::limits::{BODY_TIME_MAX, OWN_TASK_BYTES};
+use crate::grpc::compression::Encoding;
+use crate::grpc::frame::{Assembler, Message};
+use crate::grpc::status::code_value;
+use crate::grpc::timeout::{GRPC_TIMEOUT, parse_timeout};
+use crate::grpc::{Code, Status, status};
+
+const GRPC_ENCODING: &str = "grpc-encoding";
+const GRPC_ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// What the calls of one connection have in common.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) shared: Arc<Shared>,
+    pub(super) peer: Peer,
+    pub(super) budget: Arc<ByteBudget>,
+}
+
+/// Why a call has no reply.
+enum Refusal {
+    /// The client gets this status.
+    Status(Status),
+    /// The client gets this status, and is told which encodings there are.
+    Encoding(Status),
+    /// It is no gRPC request; the client gets this HTTP status.
+    Http(StatusCode, Status),
+    /// The client is not interested any more.
+    Gone,
+}
+
+impl<S: Into<Status>> From<S> for Refusal {
+    fn from(status: S) -> Self {
+        Refusal::Status(status.into())
+    }
+}
+
+/// Serves one call; whether it was answered.
+pub(super) async fn serve(
+    caller: Arc<Caller>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) -> bool {
+    let (head, body) = request.into_parts();
+    let mut outcome = pin!(outcome(caller, head, body));
+    let outcome = poll_fn(|cx| {
+        if let Poll::Ready(outcome) = outcome.as_mut().poll(cx) {
+            return Poll::Ready(outcome);
+        }
+        // A reset, or the end of the connection, cancels the call by dropping it.
+        respond.poll_reset(cx).map(|_| Err(Refusal::Gone))
+    })
+    .await;
+    // An error means that the client has gone in the meantime.
+    match outcome {
+        Ok(reply) => send_reply(&mut respond, reply).is_ok(),
+        Err(refusal) => send_refusal(&mut respond, refusal).is_ok(),
+    }
+}
+
+async fn outcome(caller: Arc<Caller>, head: request::Parts, body: RecvStream) -> Result<Reply, Refusal> {
+    check_protocol(&head)?;
+    check_route(&caller, head.uri.path())?;
+    let encoding = request_encoding(&head.headers)?;
+    let start = Instant::now();
+    let deadline = request_timeout(&head.headers)?.and_then(|timeout| start.checked_add(timeout));
+    let (message, reservation) = receive_in_time(&caller, body, start, deadline).await?;
+    let own_task = message.compressed || message.bytes.len() >= OWN_TASK_BYTES;
+    let peer = caller.peer;
+    let request =
+        UnaryRequest { uri: head.uri, metadata: head.headers, peer, message: Bytes::new(), deadline };
+    if own_task {
+        let tracker = caller.shared.tasks.clone();
+        let work = run_handler(caller, request, message, encoding, reservation).in_current_span();
+        let task = AbortOnDropHandle::new(tracker.spawn(work));
+        before(deadline, async { task.await.unwrap_or_else(|_| Err(internal_error())) }).await
+    } else {
+        before(deadline, run_handler(caller, request, message, encoding, reservation)).await
+    }
+}
+
+/// Decompresses and calls the handler. A panic stays in here.
+async fn run_handler(
+    caller: Arc<Caller>,
+    mut request: UnaryRequest,
+    message: Message,
+    encoding: Option<Encoding>,
+    mut reservation: Reservation,
+) -> Result<Reply, Status> {
+    let handled = async {
+        request.message = message.into_decompressed(encoding, caller.shared.message_bytes_max)?;
+        if !reservation.resize(request.message.len()) {
+            return Err(out_of_budget());
+        }
+        caller.shared.handler.call(request).await
+    };
+    AssertUnwindSafe(handled).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(peer = ?caller.peer, "A request made its handler panic; it was answered INTERNAL");
+        Err(internal_error())
+    })
+}
+
+async fn before(
+    deadline: Option<Instant>,
+    work: impl Future<Output = Result<Reply, Status>>,
+) -> Result<Reply, Refusal> {
+    let result = match deadline {
+        Some(deadline) => timeout_at(deadline, work).await.unwrap_or_else(|_| Err(deadline_exceeded())),
+        None => work.await,
+    };
+    Ok(result?)
+}
+
+fn internal_error() -> Status {
+    Status::new(Code::Internal, "internal error")
+}
+
+fn out_of_budget() -> Status {
+    Status::new(Code::Unavailable, "too many bytes in flight on this connection, try again")
+}
+
+fn deadline_exceeded() -> Status {
+    Status::new(Code::DeadlineExceeded, "context deadline exceeded")
+}
+
+// === the request's head ===
+
+fn check_protocol(head: &request::Parts) -> Result<(), Refusal> {
+    if head.method != Method::POST {
+        let status = Status::new(Code::Internal, format!("gRPC needs the method POST, not {}", head.method));
+        return Err(Refusal::Http(StatusCode::METHOD_NOT_ALLOWED, status));
+    }
+    let content_type = head.headers.get(CONTENT_TYPE).map_or(b"".as_slice(), HeaderValue::as_bytes);
+    let subtype = content_type.strip_prefix(b"application/grpc");
+    if !subtype.is_some_and(|rest| matches!(rest.strip_prefix(b"+proto").unwrap_or(rest), [] | [b';', ..])) {
+        let text = String::from_utf8_lossy(content_type).into_owned();
+        let status =
+            Status::new(Code::InvalidArgument, format!("invalid gRPC request content-type {text:?}"));
+        return Err(Refusal::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, status));
+    }
+    // `te: trailers` is not asked for, as grpc-go does not either; any other `te` is refused by HTTP/2 itself.
+    Ok(())
+}
+
+/// Texts as grpc-go's.
+fn check_route(caller: &Caller, path: &str) -> Result<(), Status> {
+    let Some((service, method)) = split_path(path) else {
+        return Err(Status::new(Code::Unimplemented, format!("malformed method name: {path:?}")));
+    };
+    match caller.shared.handler.route(service, method) {
+        Route::Found => Ok(()),
+        Route::UnknownMethod => {
+            Err(Status::new(Code::Unimplemented, format!("unknown method {method} for service {service}")))
+        }
+        Route::UnknownService => Err(Status::new(Code::Unimplemented, format!("unknown service {service}"))),
+    }
+}
+
+fn request_encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Refusal> {
+    let Some(value) = headers.get(GRPC_ENCODING) else { return Ok(None) };
+    let name = value.to_str().unwrap_or_default();
+    match Encoding::from_name(name) {
+        None if name != "identity" => Err(Refusal::Encoding(Status::new(
+            Code::Unimplemented,
+            format!("grpc: Decompressor is not installed for grpc-encoding {name:?}"),
+        ))),
+        encoding => Ok(encoding),
+    }
+}
+
+fn request_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
+    headers
+        .get(GRPC_TIMEOUT)
+        .map(|value| parse_timeout(value.as_bytes()))
+        .transpose()
+        .map_err(|error| Status::new(Code::Internal, error.to_string()))
+}
+
+// === the request's body ===
+
+async fn receive_in_time(
+    caller: &Caller,
+    body: RecvStream,
+    start: Instant,
+    deadline: Option<Instant>,
+) -> Result<(Message, Reservation), Refusal> {
+    let bound = start + BODY_TIME_MAX;
+    let receive = receive(body, caller.shared.message_bytes_max, &caller.budget);
+    match deadline {
+        Some(deadline) if deadline < bound => {
+            timeout_at(deadline, receive).await.unwrap_or_else(|_| Err(deadline_exceeded().into()))
+        }
+        _ => timeout_at(bound, receive).await.unwrap_or_else(|_| {
+            let text = format!("the request was not complete after {} s", BODY_TIME_MAX.as_secs());
+            Err(Status::new(Code::DeadlineExceeded, text).into())
+        }),
+    }
+}
+
+async fn receive(
+    mut body: RecvStream,
+    message_bytes_max: usize,
+    budget: &Arc<ByteBudget>,
+) -> Result<(Message, Reservation), Refusal> {
+    let mut assembler = Assembler::new(message_bytes_max);
+    let mut reservation = None;
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk.map_err(|_| Refusal::Gone)?;
+        // What is taken here is bounded by the budget, so the window is opened at once.
+        let _ = body.flow_control().release_capacity(chunk.len());
+        assembler.push(chunk)?;
+        if reservation.is_none()
+            && let Some(declared) = assembler.declared()
+        {
+            reservation = Some(budget.reserve(declared).ok_or_else(out_of_budget)?);
+        }
+    }
+    let message = assembler.finish()?;
+    Ok((message, reservation.ok_or_else(out_of_budget)?))
+}
+
+// === the answer ===
+
+fn send_reply(respond: &mut SendResponse<Bytes>, reply: Reply) -> Result<(), h2::Error> {
+    let mut response = Response::new(());
+    response.headers_mut().insert(CONTENT_TYPE, APPLICATION_GRPC);
+    let mut stream = respond.send_response(response, false)?;
+    stream.send_data(reply.0, false)?;
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert(status::GRPC_STATUS, code_value(Code::Ok));
+    stream.send_trailers(trailers)
+}
+
+/// "Trailers-Only → HTTP-Status Content-Type Trailers": the status is in the headers, and they are all there is.
+fn send_refusal(respond: &mut SendResponse<Bytes>, refusal: Refusal) -> Result<(), h2::Error> {
+    let mut response = Response::new(());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, APPLICATION_GRPC);
+    let status = match refusal {
+        Refusal::Gone => return Ok(()),
+        Refusal::Status(status) => status,
+        Refusal::Encoding(status) => {
+            headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(Encoding::ACCEPT));
+            status
+        }
+        Refusal::Http(code, status) => {
+            if code == StatusCode::METHOD_NOT_ALLOWED {
+                headers.insert(ALLOW, HeaderValue::from_static("POST"));
+            }
+            *response.status_mut() = code;
+            status
+        }
+    };
+    status.write_to(response.headers_mut());
+    respond.send_response(response, true).map(drop)
+}

@@ -1,0 +1,56 @@
+//! The bounds of a server that no configuration key sets.
+//!
+//! Memory of one connection is at most the sum of: the read and write buffers of the configuration, one frame
+//! ([`FRAME_BYTES_MAX`]), received and unread data ([`CONNECTION_WINDOW_BYTES`]), the messages of its calls
+//! ([`connection_budget_bytes`]), and the headers of its calls (`max_concurrent_streams` times
+//! [`HEADER_LIST_BYTES_MAX`]).
+
+use std::time::Duration;
+
+/// Connections of one server; more are closed as soon as they are accepted.
+pub(super) const CONNECTIONS_MAX: usize = 8192;
+/// Connections that the kernel holds until they are accepted.
+pub(super) const BACKLOG: u32 = 1024;
+/// Time a client has to say that it speaks HTTP/2.
+pub(super) const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Time a client has to send the body of a request, whatever its own deadline.
+pub(super) const BODY_TIME_MAX: Duration = Duration::from_secs(120);
+/// Time a client may leave what we write unread.
+pub(super) const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
+/// Calls in flight on one connection where the configuration says 0.
+pub(super) const CONCURRENT_STREAMS_DEFAULT: u32 = 1000;
+/// Size of all headers of a request, decoded; a larger list is answered 431 by HTTP/2.
+pub(super) const HEADER_LIST_BYTES_MAX: u32 = 32 * 1024;
+/// Largest HTTP/2 frame. Clients that honour it send a message in few frames.
+pub(super) const FRAME_BYTES_MAX: u32 = 1024 * 1024;
+/// Flow-control window of a stream.
+pub(super) const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Flow-control window of a connection: data received and not yet taken by its calls.
+pub(super) const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Streams that a client may reset before they are looked at; more end the connection (rapid reset, CVE-2023-44487).
+pub(super) const PENDING_RESETS_MAX: usize = 100;
+/// Streams that we reset and still remember, to ignore what arrives for them.
+pub(super) const REMEMBERED_RESETS_MAX: usize = 100;
+/// Streams that we reset because of a client's protocol errors; more end the connection.
+pub(super) const ERROR_RESETS_MAX: usize = 256;
+/// Largest messages that fit into the budget of a connection at the same time.
+const BUDGET_MESSAGES: usize = 16;
+/// Messages from this size on, and compressed ones, are handled in a task of their own, so that one connection can
+/// keep several cores busy. Smaller ones cost less than the detour.
+pub(super) const OWN_TASK_BYTES: usize = 256 * 1024;
+/// After the graceful GOAWAY, a connection without calls is closed this much later even if its client says nothing.
+pub(super) const DRAIN_IDLE_MAX: Duration = Duration::from_secs(1);
+/// Time to write the last frame of a connection that is cut off, and to let the client read it.
+pub(super) const LINGER_MAX: Duration = Duration::from_millis(500);
+/// TCP keepalive of accepted connections: idle time and interval, as Go's listeners.
+pub(super) const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
+/// Pause after a failed accept, such as one without a free file descriptor.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Largest `read_buffer_size` and `write_buffer_size`.
+pub(super) const BUFFER_BYTES_MAX: i64 = 64 * 1024 * 1024;
+
+/// Bytes that the messages of one connection may take, from the declared length on until the call is answered. Calls
+/// beyond it are refused with `UNAVAILABLE`, to be tried again.
+pub(super) const fn connection_budget_bytes(message_bytes_max: usize) -> usize {
+    message_bytes_max.saturating_mul(BUDGET_MESSAGES)
+}

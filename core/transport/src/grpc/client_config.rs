@@ -1,6 +1,7 @@
 //! The configuration block of a gRPC client (reference: collector-core, 5.8).
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time;
 
 use base64::Engine as _;
@@ -251,15 +252,14 @@ impl Serialize for Compression {
 
 impl<'de> Deserialize<'de> for Compression {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        if matches!(name.as_str(), "" | "none") {
-            return Ok(Compression::None);
-        }
-        Encoding::from_name(&name).map(Compression::With).ok_or_else(|| {
-            de::Error::custom(format!(
-                "unsupported compression type \"{name}\"; gRPC knows gzip, snappy, zstd and none"
-            ))
-        })
+        deserializer.deserialize_str(Named("the name of a compression", |name| {
+            if matches!(name, "" | "none") {
+                return Ok(Compression::None);
+            }
+            Encoding::from_name(name).map(Compression::With).ok_or_else(|| {
+                format!("unsupported compression type \"{name}\"; gRPC knows gzip, snappy, zstd and none")
+            })
+        }))
     }
 }
 
@@ -294,13 +294,26 @@ impl Serialize for Balancer {
 
 impl<'de> Deserialize<'de> for Balancer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
+        deserializer.deserialize_str(Named("the name of a balancer", |name| match name {
             "round_robin" => Ok(Balancer::RoundRobin),
             "pick_first" | "" => Ok(Balancer::PickFirst),
-            other => Err(de::Error::custom(format!(
-                "invalid balancer_name: {other}; valid are round_robin and pick_first"
-            ))),
-        }
+            other => Err(format!("invalid balancer_name: {other}; valid are round_robin and pick_first")),
+        }))
+    }
+}
+
+/// Reads a value by its name. The name is judged while it is visited, so that the error has its place.
+struct Named<T>(&'static str, fn(&str) -> Result<T, String>);
+
+impl<T> de::Visitor<'_> for Named<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<T, E> {
+        (self.1)(name).map_err(E::custom)
     }
 }
 

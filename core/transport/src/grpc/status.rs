@@ -88,7 +88,9 @@ impl Status {
     pub fn retry_delay(&self) -> Option<Duration> {
         let status = RpcStatus::decode(self.details.clone()).ok()?;
         let any = status.details.iter().find(|any| any.type_url == RETRY_INFO_TYPE)?;
-        RetryInfo::decode(any.value.as_slice()).ok()?.retry_delay?.to_std()
+        let retry = RetryInfo::decode(any.value.as_slice()).ok()?;
+        // Protobuf leaves out what is zero.
+        retry.retry_delay.map_or(Some(Duration::ZERO), |delay| delay.to_std())
     }
 
     /// Adds the status to trailers (or to the headers of an answer that is only trailers).

@@ -42,3 +42,21 @@ impl ConnectorFactory for Factory {
         Ok(Arc::new(ForwardConnector::new(next.fan_out())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use spanbridge_testkit::conformance::Subject;
+
+    use super::*;
+
+    spanbridge_testkit::component_conformance!(Config, Subject::connector(Factory, Config::default()));
+
+    #[test]
+    fn a_signal_is_connected_to_itself_only() {
+        for input in Signal::ALL {
+            for output in Signal::ALL {
+                assert_eq!(Factory.connects(input, output), input == output);
+            }
+        }
+    }
+}

@@ -20,3 +20,20 @@ impl Consumer for NopExporter {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use spanbridge_component::{Acknowledges, Signal};
+    use spanbridge_testkit::Payloads;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_signal_is_accepted() {
+        for signal in Signal::ALL {
+            let batch = Batch::new(Payloads::small().request(signal, 3));
+            assert_eq!(NopExporter.consume(batch).await, Ok(()), "{signal}");
+        }
+        assert_eq!(NopExporter.capabilities().acknowledges, Acknowledges::Delivered);
+    }
+}

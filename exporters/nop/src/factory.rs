@@ -31,3 +31,12 @@ impl ExporterFactory for Factory {
         Ok(Arc::new(NopExporter))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use spanbridge_testkit::conformance::Subject;
+
+    use super::*;
+
+    spanbridge_testkit::component_conformance!(Config, Subject::exporter(Factory, Config::default()));
+}

@@ -33,3 +33,12 @@ impl ReceiverFactory for Factory {
         Ok(Arc::new(NopReceiver))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use spanbridge_testkit::conformance::Subject;
+
+    use super::*;
+
+    spanbridge_testkit::component_conformance!(Config, Subject::receiver(Factory, Config::default()));
+}

@@ -1,0 +1,243 @@
+//! From a request to the batches that carry it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use spanbridge_component::{
+    Acknowledges, Batch, BuildError, ConsumeError, Consumer, Metadata, Payload, Settings,
+};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::Instrument;
+
+use crate::Config;
+use crate::flight::Flight;
+use crate::outcome::{Outcome, Outcomes, Resolver};
+use crate::room::{Room, Taken};
+use crate::shards::{Charter, Closed, Key, Limits, Opened, Overflow, Pushed, Shards, key_of};
+use crate::telemetry::{Metrics, Trigger};
+
+/// What the callers of `consume` and the tasks of the batches share.
+pub(crate) struct Batcher {
+    pub(crate) next: Arc<dyn Consumer>,
+    pub(crate) acknowledges: Acknowledges,
+    pub(crate) metrics: Metrics,
+    /// Cancelled when the time to drain is over.
+    pub(crate) cut_off: CancellationToken,
+    limits: Limits,
+    metadata_keys: Vec<String>,
+    shards: Mutex<Shards>,
+    room: Room,
+    tasks: TaskTracker,
+    span: tracing::Span,
+    undelivered: AtomicUsize,
+}
+
+/// Keeps a shard alive; see [`Shards::release`].
+pub(crate) struct Lease {
+    pub(crate) batcher: Arc<Batcher>,
+    pub(crate) key: Key,
+}
+
+/// The answer to requests that come while the processor stops.
+pub(crate) fn stopping() -> ConsumeError {
+    ConsumeError::retryable("the batch processor is shutting down")
+}
+
+// === impl Batcher ===
+
+impl Batcher {
+    pub(crate) fn new(
+        settings: &Settings,
+        config: &Config,
+        next: Arc<dyn Consumer>,
+        acknowledges: Acknowledges,
+    ) -> Result<Self, BuildError> {
+        let limits = Limits::new(config);
+        let metrics = Metrics::new(&settings.telemetry, &settings.id)?;
+        metrics.cardinality(usize::from(config.metadata_keys.is_empty()));
+        Ok(Self {
+            next,
+            acknowledges,
+            metrics,
+            cut_off: CancellationToken::new(),
+            limits,
+            metadata_keys: config.metadata_keys.iter().map(|key| key.to_lowercase()).collect(),
+            shards: Mutex::new(Shards::new(limits)),
+            room: Room::new(),
+            tasks: TaskTracker::new(),
+            span: settings.span(),
+            undelivered: AtomicUsize::new(0),
+        })
+    }
+
+    /// Puts the items of `batch` into batches; returns their outcomes.
+    ///
+    /// Dropped while it waits, it has handed on all of what it took or none, except for a request that is larger than
+    /// `send_batch_max_size`: of that some parts may go.
+    pub(crate) async fn take(self: &Arc<Self>, batch: Batch) -> Result<Outcomes, ConsumeError> {
+        let Batch { payload, context } = batch;
+        let key = key_of(&self.metadata_keys, &context.metadata);
+        let mut outcomes = Outcomes::default();
+        let mut left = Some((self.make_room(&key, payload.len()).await?, payload));
+        while let Some((taken, payload)) = left.take() {
+            let (pushed, token) = self.push(&key, &context.metadata, payload, taken)?;
+            outcomes.push(pushed.outcome);
+            if let (Some(opened), Some(token)) = (pushed.opened, token) {
+                self.fly_open(opened, token);
+            }
+            if let Some(overflow) = pushed.overflow {
+                left = self.fly_full(overflow, &mut outcomes).await?;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Takes nothing more, sends what is pending on its way, and waits for everything that is.
+    pub(crate) async fn drain(&self) {
+        self.shards().stop();
+        self.room.close();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Ends the exports that are still on their way.
+    pub(crate) async fn cut_off(&self) {
+        self.cut_off.cancel();
+        self.tasks.wait().await;
+    }
+
+    /// How many items were not delivered while draining.
+    pub(crate) fn undelivered(&self) -> usize {
+        self.undelivered.load(Ordering::Relaxed)
+    }
+
+    /// Notes items that are lost if the processor stops now.
+    pub(crate) fn not_delivered(&self, items: usize) {
+        self.undelivered.fetch_add(items, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.shards().is_stopping()
+    }
+
+    /// The batch of `outcome`, if it is still open although its time has passed.
+    pub(crate) fn close_expired(&self, key: &Key, outcome: &Arc<Outcome>) -> Option<Closed> {
+        self.shards().close_expired(key, outcome)
+    }
+
+    async fn make_room(&self, key: &[u8], bytes: usize) -> Result<Taken, ConsumeError> {
+        if let Some(taken) = self.room.try_take(bytes) {
+            return Ok(taken);
+        }
+        // What is pending holds room as well; waiting for its timer would make the timeout the pace of everything.
+        self.shards().close(key);
+        self.room.take(bytes).await.map_err(|_| stopping())
+    }
+
+    fn push(
+        &self,
+        key: &[u8],
+        metadata: &Metadata,
+        payload: Payload,
+        taken: Taken,
+    ) -> Result<(Pushed, Option<TaskTrackerToken>), ConsumeError> {
+        let mut shards = self.shards();
+        let before = shards.len();
+        let pushed = shards.push(key, &self.metadata_keys, metadata, payload, taken)?;
+        self.note_cardinality(before, &shards);
+        // Taken under the lock: whoever stops us afterwards waits for the task, though it does not run yet.
+        let token = pushed.opened.is_some().then(|| self.tasks.token());
+        Ok((pushed, token))
+    }
+
+    /// Sends the full batches on their way that one long request makes by itself, at most [`crate::EXPORTS_MAX`] at a
+    /// time, so that a cut into very many parts takes no memory for them; what is left for a batch to come is returned.
+    async fn fly_full(
+        self: &Arc<Self>,
+        overflow: Overflow,
+        outcomes: &mut Outcomes,
+    ) -> Result<Option<(Taken, Payload)>, ConsumeError> {
+        let Overflow { charter, rest, mut taken } = overflow;
+        let _lease = self.leased(charter.key.clone());
+        for part in rest {
+            if part.items() < self.limits.enough.get() {
+                return Ok(Some((taken, part)));
+            }
+            let slot = charter.slots.clone().acquire_owned().await.map_err(|_| stopping())?;
+            outcomes.settle()?;
+            let taken = taken.split(part.len());
+            let closed = Closed { payload: part, taken, trigger: Trigger::Size };
+            outcomes.push(self.fly_closed(&charter, slot, closed)?);
+        }
+        Ok(None)
+    }
+
+    fn fly_open(self: &Arc<Self>, opened: Opened, token: TaskTrackerToken) {
+        let Opened { charter, closed, resolver, expires } = opened;
+        let lease = self.leased(charter.key);
+        let flight = Flight { lease, context: charter.context, resolver };
+        self.spawn(flight.collect(closed, expires, charter.slots), token);
+    }
+
+    fn fly_closed(
+        self: &Arc<Self>,
+        charter: &Charter,
+        slot: OwnedSemaphorePermit,
+        closed: Closed,
+    ) -> Result<Arc<Outcome>, ConsumeError> {
+        let (lease, token) = self.lease_again(&charter.key)?;
+        let outcome = Arc::<Outcome>::default();
+        let resolver = Resolver::new(outcome.clone());
+        let flight = Flight { lease, context: charter.context.clone(), resolver };
+        self.spawn(flight.export(closed, slot), token);
+        Ok(outcome)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static, token: TaskTrackerToken) {
+        // Not detached: the token makes `drain` wait for it, and `cut_off` ends it.
+        let task = async move {
+            task.await;
+            drop(token);
+        };
+        drop(tokio::spawn(task.instrument(self.span.clone())));
+    }
+
+    fn lease_again(self: &Arc<Self>, key: &Key) -> Result<(Lease, TaskTrackerToken), ConsumeError> {
+        let mut shards = self.shards();
+        if shards.is_stopping() {
+            return Err(stopping());
+        }
+        shards.lease(key);
+        Ok((self.leased(key.clone()), self.tasks.token()))
+    }
+
+    /// The guard of a lease that was taken under the lock.
+    fn leased(self: &Arc<Self>, key: Key) -> Lease {
+        Lease { batcher: self.clone(), key }
+    }
+
+    fn note_cardinality(&self, before: usize, shards: &Shards) {
+        if before != shards.len() && !self.metadata_keys.is_empty() {
+            self.metrics.cardinality(shards.len());
+        }
+    }
+
+    fn shards(&self) -> MutexGuard<'_, Shards> {
+        // No step here can panic half-way and leave a shard in two minds.
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Lease ===
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut shards = self.batcher.shards();
+        let before = shards.len();
+        shards.release(&self.key);
+        self.batcher.note_cardinality(before, &shards);
+    }
+}

@@ -1,0 +1,89 @@
+//! The processor as the pipeline sees it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use spanbridge_component::{
+    Acknowledges, Batch, BuildError, Capabilities, Code, Component, ConsumeError, Consumer, Processor,
+    Settings, ShutdownError,
+};
+use tokio::time::{Instant, timeout_at};
+
+use crate::batcher::Batcher;
+use crate::{Acknowledge, Config};
+
+/// Gathers requests into batches; see the crate's documentation.
+pub(crate) struct BatchProcessor {
+    batcher: Arc<Batcher>,
+}
+
+impl BatchProcessor {
+    pub(crate) fn new(
+        settings: &Settings,
+        config: &Config,
+        next: Arc<dyn Consumer>,
+    ) -> Result<Self, BuildError> {
+        let acknowledges = match config.acknowledge {
+            Acknowledge::Auto => next.capabilities().acknowledges,
+            Acknowledge::Accepted => Acknowledges::Accepted,
+            Acknowledge::Delivered => Acknowledges::Delivered,
+        };
+        Ok(Self { batcher: Arc::new(Batcher::new(settings, config, next, acknowledges)?) })
+    }
+
+    async fn carry(&self, batch: Batch) -> Result<(), ConsumeError> {
+        let outcomes = self.batcher.take(batch).await?;
+        match self.batcher.acknowledges {
+            Acknowledges::Accepted => Ok(()),
+            Acknowledges::Delivered => outcomes.wait().await,
+        }
+    }
+}
+
+#[async_trait]
+impl Component for BatchProcessor {
+    /// Exports what is pending, without waiting for timers, and waits for all exports until `deadline`.
+    async fn shutdown(&self, deadline: Instant) -> Result<(), ShutdownError> {
+        let drained = timeout_at(deadline, self.batcher.drain()).await;
+        if drained.is_err() {
+            self.batcher.cut_off().await;
+        }
+        match self.batcher.undelivered() {
+            0 => Ok(()),
+            undelivered_items => {
+                let message = format!("batch processor: {undelivered_items} items could not be handed on");
+                Err(ShutdownError { message, undelivered_items })
+            }
+        }
+    }
+}
+
+impl Processor for BatchProcessor {}
+
+#[async_trait]
+impl Consumer for BatchProcessor {
+    async fn consume(&self, batch: Batch) -> Result<(), ConsumeError> {
+        if batch.items() == 0 {
+            return Ok(());
+        }
+        match batch.context.deadline {
+            None => self.carry(batch).await,
+            Some(deadline) => timeout_at(Instant::from_std(deadline), self.carry(batch))
+                .await
+                .unwrap_or_else(|_| Err(too_late())),
+        }
+    }
+
+    /// With callers that wait, success means what it means behind this processor.
+    fn capabilities(&self) -> Capabilities {
+        match self.batcher.acknowledges {
+            Acknowledges::Accepted => Capabilities { acknowledges: Acknowledges::Accepted },
+            Acknowledges::Delivered => self.batcher.next.capabilities(),
+        }
+    }
+}
+
+fn too_late() -> ConsumeError {
+    ConsumeError::retryable("the deadline of the request passed before its batch was delivered")
+        .with_code(Code::DeadlineExceeded)
+}

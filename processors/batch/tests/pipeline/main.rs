@@ -1,0 +1,10 @@
+//! The batch processor as a pipeline sees it, under paused time.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests report by panicking, their helpers too")]
+
+mod acknowledgement;
+mod bounds;
+mod harness;
+mod lifecycle;
+mod metadata;
+mod stress;
+mod triggers;

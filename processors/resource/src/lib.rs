@@ -1,1 +1,17 @@
-//! Placeholder.
+//! The `resource` processor: it inserts, updates, deletes, hashes, extracts and converts attributes of resources.
+//!
+//! The actions of the configuration are compiled once; what they put in is serialized once. A batch is edited by one
+//! splice for each resource, and its spans, log records and data points are never decoded.
+
+mod action;
+mod compile;
+mod config;
+mod context;
+mod convert;
+mod factory;
+mod hash;
+mod processor;
+mod text;
+
+pub use config::{ActionConfig, Config};
+pub use factory::Factory;

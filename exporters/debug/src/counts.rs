@@ -3,10 +3,9 @@
 use std::fmt;
 
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use spanbridge_pdata::Signal;
+use prost::DecodeError;
+use spanbridge_pdata::{Decoded, Payload, Signal};
 use tracing::info;
-
-use crate::decoded::Decoded;
 
 /// What the summary record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +19,19 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Counts what is in `payload`, from its bytes where they tell: metrics have to be decoded, as the bytes are
+    /// counted in data points.
+    ///
+    /// # Errors
+    /// When the payload cannot be decoded.
+    pub(crate) fn of_payload(payload: &Payload) -> Result<Self, DecodeError> {
+        let signal = payload.signal();
+        if signal == Signal::Metrics {
+            return payload.decode().map(|decoded| Self::of(&decoded));
+        }
+        Ok(Self { signal, resources: payload.resources().count(), metrics: 0, items: payload.items() })
+    }
+
     /// Counts what is in `decoded`.
     pub(crate) fn of(decoded: &Decoded) -> Self {
         match decoded {

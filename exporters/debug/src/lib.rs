@@ -2,7 +2,6 @@
 
 mod config;
 mod counts;
-mod decoded;
 mod exporter;
 mod factory;
 mod print;

@@ -5,12 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use spanbridge_component::ConsumeError;
-use spanbridge_pdata::Payload;
+use spanbridge_pdata::{Decoded, Payload};
 use tracing::{Level, Span, enabled, info};
 
 use crate::config::Verbosity;
 use crate::counts::Counts;
-use crate::decoded::{Decoded, decode};
 use crate::sampler::Sampler;
 use crate::streams::Streams;
 use crate::text::{self, Layout};
@@ -58,26 +57,35 @@ impl Printer {
             if matches!(target, Target::Log) && !enabled!(Level::INFO) {
                 return Ok(());
             }
-            let decoded = decode(payload).map_err(|error| {
-                ConsumeError::permanent(format!("cannot decode {}: {error}", payload.signal()))
-            })?;
-            self.print_decoded(&decoded, target).map_err(|error| ConsumeError::retryable(error.to_string()))
+            let undecodable =
+                |error| ConsumeError::permanent(format!("cannot decode {}: {error}", payload.signal()));
+            let printed = match self.layout {
+                None => self.summary(Counts::of_payload(payload).map_err(undecodable)?, target),
+                Some(layout) => self.all(&payload.decode().map_err(undecodable)?, layout, target),
+            };
+            printed.map_err(|error| ConsumeError::retryable(error.to_string()))
         })
     }
 
-    fn print_decoded(&self, decoded: &Decoded, target: &mut Target) -> io::Result<()> {
-        let counts = Counts::of(decoded);
-        if self.passes(counts.title()) {
-            match target {
-                Target::Log => counts.log(),
-                Target::Streams(streams) => streams.write_line(&counts.to_string())?,
-            }
+    fn summary(&self, counts: Counts, target: &mut Target) -> io::Result<()> {
+        if !self.passes(counts.title()) {
+            return Ok(());
         }
-        let Some(layout) = self.layout else { return Ok(()) };
+        match target {
+            Target::Log => {
+                counts.log();
+                Ok(())
+            }
+            Target::Streams(streams) => streams.write_line(&counts.to_string()),
+        }
+    }
+
+    fn all(&self, decoded: &Decoded, layout: Layout, target: &mut Target) -> io::Result<()> {
+        self.summary(Counts::of(decoded), target)?;
         text::write(decoded, layout, &mut |record| match target {
             _ if !self.passes(record) => Ok(()),
             Target::Log => {
-                info!(otelcol.signal = counts.signal.name(), "{record}");
+                info!(otelcol.signal = decoded.signal().name(), "{record}");
                 Ok(())
             }
             Target::Streams(streams) => streams.write_line(record),

@@ -8,7 +8,7 @@ mod value;
 use std::fmt::{self, Write as _};
 use std::io;
 
-use crate::decoded::Decoded;
+use spanbridge_pdata::Decoded;
 
 /// Size at which a text is handed on and a new one begun, in bytes. Nothing is lost: a batch with more text takes
 /// several records.

@@ -19,6 +19,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
+use spanbridge_pdata::Decoded;
 
 const START: u64 = 1_581_452_772_000_000_321;
 const END: u64 = 1_581_452_773_000_000_789;
@@ -98,6 +99,11 @@ fn full_scope() -> InstrumentationScope {
 
 fn version_only() -> InstrumentationScope {
     InstrumentationScope { version: "2".into(), ..Default::default() }
+}
+
+/// One request of each signal.
+pub(crate) fn all() -> [Decoded; 3] {
+    [Decoded::Traces(traces()), Decoded::Metrics(metrics()), Decoded::Logs(logs())]
 }
 
 pub(crate) fn traces() -> ExportTraceServiceRequest {

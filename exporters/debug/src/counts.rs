@@ -129,4 +129,12 @@ mod tests {
         );
         assert_eq!(text(Decoded::Logs(samples::logs())), "Logs\t{\"resource logs\": 2, \"log records\": 4}");
     }
+
+    #[test]
+    fn counts_from_the_bytes_are_those_of_the_tree() {
+        for decoded in samples::all() {
+            let payload = Payload::encode(&decoded).unwrap();
+            assert_eq!(Counts::of_payload(&payload).unwrap(), Counts::of(&decoded));
+        }
+    }
 }

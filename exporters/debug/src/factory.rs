@@ -39,3 +39,29 @@ impl ExporterFactory for Factory {
         Ok(Arc::new(DebugExporter::new(&settings, effective)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use spanbridge_component::Kind;
+    use spanbridge_testkit::conformance::Subject;
+    use spanbridge_testkit::settings_of;
+
+    use super::*;
+    use crate::{LogLevel, Verbosity};
+
+    spanbridge_testkit::component_conformance!(
+        Config,
+        Subject::exporter(Factory, Config { verbosity: Some(Verbosity::Detailed), ..Config::default() })
+    );
+
+    #[test]
+    fn a_key_of_the_old_exporter_is_refused_under_the_new_name() {
+        let config = Config { loglevel: Some(LogLevel::Debug), ..Config::default() };
+        assert!(Factory.create(settings_of(Kind::Exporter, "logging/x"), config.clone()).is_ok());
+        let error = Factory.create(settings_of(Kind::Exporter, "debug/x"), config).err().unwrap();
+        assert!(
+            error.to_string().starts_with("'loglevel' belongs to the former logging exporter"),
+            "{error}"
+        );
+    }
+}

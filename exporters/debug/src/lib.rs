@@ -12,3 +12,6 @@ mod writer;
 
 pub use config::{Config, LogLevel, Verbosity};
 pub use factory::Factory;
+
+#[cfg(test)]
+mod tests;

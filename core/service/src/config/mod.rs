@@ -2,8 +2,6 @@
 
 mod check;
 mod read;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

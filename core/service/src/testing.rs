@@ -254,7 +254,7 @@ impl ExtensionFactory for Stubs {
     }
 }
 
-/// Receiver `in`, processors `mark` and `tracer` (traces only), exporter `out` (alias `old`), connectors `same` and
+/// Receiver `in`, processors `mark` and `tracer` (traces only), exporter `out` (alias `old`), connectors `same`, `out` and
 /// `count` (traces to metrics), extension `ext`.
 pub(crate) fn registry(recorder: &Recorder) -> Registry {
     let stubs = |type_name, signals| Stubs { type_name, signals, recorder: recorder.clone() };
@@ -265,6 +265,7 @@ pub(crate) fn registry(recorder: &Recorder) -> Registry {
         .processor(stubs("tracer", only_traces))
         .exporter(stubs("out", ALL_SIGNALS))
         .connector(stubs("same", ALL_SIGNALS))
+        .connector(stubs("out", ALL_SIGNALS))
         .connector(stubs("count", only_traces))
         .extension(stubs("ext", &[]))
 }

@@ -90,7 +90,9 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         };
         let path = self.de.path.child(Step::Key(field.key), identity(field.node));
         let child = self.de.child(field.node, field.fallback, &path, field.key_span);
-        seed.deserialize(NodeDeserializer { nulls: self.nulls, ..child })
+        let child = NodeDeserializer { nulls: self.nulls, ..child };
+        // Types that decode a string and then parse it fail after the deserializer has let go of the value.
+        child.place(seed.deserialize(child))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -201,7 +203,8 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         let Some((index, item)) = self.items.find(|(_, item)| !cx.is_aside(item)) else { return Ok(None) };
         let path = Path::child(self.de.path, Step::Index(index), identity(item));
         let child = self.de.child(item, None, &path, Span::NONE);
-        seed.deserialize(NodeDeserializer { nulls: Nulls::Zero, ..child }).map(Some)
+        let child = NodeDeserializer { nulls: Nulls::Zero, ..child };
+        child.place(seed.deserialize(child)).map(Some)
     }
 }
 

@@ -59,7 +59,7 @@ impl<'a> Context<'a> {
             Some((root, inner)) => (*root, inner),
             None => return false,
         };
-        match inner.iter().find(|node| !state.aside.contains(node)) {
+        match inner.iter().find(|node| **node != root && !state.aside.contains(node)) {
             Some(node) => state.aside.insert(*node),
             None => {
                 state.aside.insert(root);

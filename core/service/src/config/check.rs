@@ -14,6 +14,8 @@ pub(super) struct Definitions<'a> {
     pub(super) components: &'a Components,
     /// What is defined, but could not be decoded and has been reported.
     pub(super) undecoded: &'a [(Kind, ComponentId)],
+    /// Sections in which something could not be decoded, and has been reported.
+    pub(super) incomplete: &'a BTreeSet<String>,
 }
 
 /// Everything that is wrong between the sections; paths begin at the root.
@@ -31,7 +33,8 @@ pub(super) fn all(definitions: &Definitions<'_>, service: &ServiceSection) -> Ve
         problems.at("pipelines", |problems| pipelines(definitions, service, problems));
     });
     let found = problems.into_found();
-    let references_hold = definitions.undecoded.is_empty() && found.iter().all(|p| !is_error(p));
+    let is_whole = definitions.undecoded.is_empty() && definitions.incomplete.is_empty();
+    let references_hold = is_whole && found.iter().all(|p| !is_error(p));
     let mut problems = Problems::new();
     if references_hold {
         Topology::plan(&service.pipelines, definitions.components, &mut problems);
@@ -45,11 +48,10 @@ fn is_error(problem: &Problem) -> bool {
 }
 
 fn sections(definitions: &Definitions<'_>, problems: &mut Problems) {
-    if definitions.ids(Kind::Receiver).is_empty() {
-        problems.error("no receiver configuration specified in config");
-    }
-    if definitions.ids(Kind::Exporter).is_empty() {
-        problems.error("no exporter configuration specified in config");
+    for kind in [Kind::Receiver, Kind::Exporter] {
+        if definitions.ids(kind).is_empty() && definitions.is_complete(kind.section()) {
+            problems.error(format!("no {kind} configuration specified in config"));
+        }
     }
     for id in definitions.ids(Kind::Connector) {
         let other = [Kind::Exporter, Kind::Receiver].into_iter().find(|kind| definitions.defines(*kind, id));
@@ -76,7 +78,8 @@ fn extensions(definitions: &Definitions<'_>, service: &ServiceSection, problems:
 }
 
 fn pipelines(definitions: &Definitions<'_>, service: &ServiceSection, problems: &mut Problems) {
-    if service.pipelines.is_empty() {
+    let is_complete = ["service", "pipelines"].into_iter().all(|section| definitions.is_complete(section));
+    if service.pipelines.is_empty() && is_complete {
         problems.error("service must have at least one pipeline");
     }
     for (id, pipeline) in &service.pipelines {
@@ -145,7 +148,12 @@ fn unused(components: &Components, service: &ServiceSection, problems: &mut Prob
 impl Definitions<'_> {
     fn is_empty(&self) -> bool {
         let kinds = [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension];
-        kinds.into_iter().all(|kind| self.ids(kind).is_empty())
+        self.incomplete.is_empty() && kinds.into_iter().all(|kind| self.ids(kind).is_empty())
+    }
+
+    /// Whether everything in a section could be decoded.
+    fn is_complete(&self, section: &str) -> bool {
+        !self.incomplete.contains(section)
     }
 
     fn defines(&self, kind: Kind, id: &ComponentId) -> bool {
@@ -159,7 +167,8 @@ impl Definitions<'_> {
 
     /// The item `index` of the current list is the id of something defined under one of `kinds`.
     fn refers(&self, problems: &mut Problems, index: usize, kind: Kind, kinds: &[Kind], id: &ComponentId) {
-        if kinds.iter().any(|kind| self.defines(*kind, id)) {
+        let may_be_there = kinds.iter().any(|kind| !self.is_complete(kind.section()));
+        if may_be_there || kinds.iter().any(|kind| self.defines(*kind, id)) {
             return;
         }
         let defined: Vec<_> =

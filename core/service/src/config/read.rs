@@ -1,6 +1,6 @@
 //! Decodes every section of a document.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -24,7 +24,13 @@ pub(super) fn read(
     registry: &Registry,
     checks: Checks,
 ) -> Result<(Config, Diagnostics), Diagnostics> {
-    let mut reader = Reader { document, checks, found: Diagnostics::new(), undecoded: Vec::new() };
+    let mut reader = Reader {
+        document,
+        checks,
+        found: Diagnostics::new(),
+        undecoded: Vec::new(),
+        incomplete: BTreeSet::new(),
+    };
     reader.refuse_unknown_keys(document.root(), &[], &SECTIONS);
     let components = Components {
         receivers: reader.section(&registry.receivers),
@@ -35,7 +41,11 @@ pub(super) fn read(
     };
     let service = reader.service();
     if checks == Checks::All {
-        let definitions = check::Definitions { components: &components, undecoded: &reader.undecoded };
+        let definitions = check::Definitions {
+            components: &components,
+            undecoded: &reader.undecoded,
+            incomplete: &reader.incomplete,
+        };
         for problem in check::all(&definitions, &service) {
             reader.found.push(reader.place(&problem));
         }
@@ -51,6 +61,8 @@ struct Reader<'a> {
     found: Diagnostics,
     /// Components that are defined but could not be decoded: references to them are not wrong on top of that.
     undecoded: Vec<(Kind, ComponentId)>,
+    /// Sections in which something could not be decoded: what seems to be missing there is not wrong on top of that.
+    incomplete: BTreeSet<String>,
 }
 
 impl Reader<'_> {
@@ -64,6 +76,7 @@ impl Reader<'_> {
                 Ok(id) => id,
                 Err(error) => {
                     self.bad_id(&error, &[section, key]);
+                    self.incomplete.insert(section.to_owned());
                     continue;
                 }
             };
@@ -147,7 +160,10 @@ impl Reader<'_> {
             let key = entry.key.text.as_str();
             let path = [SERVICE, PIPELINES, key];
             match key.parse::<PipelineId>() {
-                Err(error) => self.bad_id(&error, &path),
+                Err(error) => {
+                    self.bad_id(&error, &path);
+                    self.incomplete.insert(PIPELINES.to_owned());
+                }
                 Ok(id) if pipelines.contains_key(&id) => {
                     self.error_at_key(&path, format!("duplicate name \"{id}\" after trimming"), None);
                 }
@@ -157,7 +173,10 @@ impl Reader<'_> {
                 }
             }
         }
-        // A pipeline that could not be decoded is only there to be found as a duplicate.
+        // A pipeline that could not be decoded was only there to be found as a duplicate.
+        if pipelines.values().any(Option::is_none) {
+            self.incomplete.insert(PIPELINES.to_owned());
+        }
         pipelines.into_iter().filter_map(|(id, pipeline)| Some((id, pipeline?))).collect()
     }
 
@@ -175,6 +194,7 @@ impl Reader<'_> {
             Some(Value::Map(map)) => map.entries().to_vec(),
             Some(other) => {
                 self.error_at_key(path, format!("expected a map, found {}", other.kind()), None);
+                self.incomplete.extend(path.last().map(|section| (*section).to_owned()));
                 Vec::new()
             }
         }
@@ -188,7 +208,10 @@ impl Reader<'_> {
             let key = entry.key.text.as_str();
             if !known.contains(&key) {
                 let help = match nearest(key, known.iter().copied()) {
-                    Some(near) => format!("did you mean \"{near}\"?"),
+                    Some(near) => {
+                        self.incomplete.insert(near.to_owned());
+                        format!("did you mean \"{near}\"?")
+                    }
                     None => format!("valid keys are {}", known.join(", ")),
                 };
                 let path: Vec<&str> = path.iter().copied().chain([key]).collect();

@@ -87,13 +87,6 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
     refused("traces.propagators", "the process makes no traces about itself"),
     refused("traces.sampler", "the process makes no traces about itself"),
     refused("traces.limits", "the process makes no traces about itself"),
-    refused("resource.attributes_list", "use resource::attributes"),
-    refused("resource.schema_url", "the resource has no schema"),
-    refused("resource.detectors", "resource attributes are not detected; write them as attributes"),
-    refused(
-        "resource.detection/development",
-        "resource attributes are not detected; write them as attributes",
-    ),
     refused("resource.attributes.*.type", "the type is that of the YAML value"),
 ];
 

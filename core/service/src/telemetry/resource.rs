@@ -5,12 +5,21 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, MapAccess};
+use serde::de::{self, DeserializeSeed, MapAccess};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use spanbridge_component::{BuildInfo, Problems, Validate};
 use spanbridge_config::AnyValue;
 use uuid::Uuid;
+
+/// Keys of the Go collector's declarative form that this version refuses. (They are not in the table of unsupported
+/// keys: here a key that is not known is an attribute of the older form.)
+const REFUSED: [(&str, &str); 4] = [
+    ("attributes_list", "use resource::attributes"),
+    ("schema_url", "the resource has no schema"),
+    ("detectors", "resource attributes are not detected; write them as attributes"),
+    ("detection/development", "resource attributes are not detected; write them as attributes"),
+];
 
 /// The resource as users write it, in either of two forms.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -86,7 +95,9 @@ impl<'de> Deserialize<'de> for Config {
                 let mut attributes = None;
                 let mut legacy = BTreeMap::new();
                 while let Some(key) = map.next_key::<String>()? {
-                    if key == "attributes" {
+                    if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| *refused == key) {
+                        map.next_value_seed(Refused { key: &key, reason })?;
+                    } else if key == "attributes" {
                         attributes = Some(map.next_value::<Option<Vec<Attribute>>>()?.unwrap_or_default());
                     } else {
                         legacy.insert(key, map.next_value::<Option<String>>()?);
@@ -102,6 +113,21 @@ impl<'de> Deserialize<'de> for Config {
             }
         }
         deserializer.deserialize_map(Visitor)
+    }
+}
+
+/// Refuses the value of a key, so that the error stands at its place.
+struct Refused<'a> {
+    key: &'a str,
+    reason: &'a str,
+}
+
+impl<'de> DeserializeSeed<'de> for Refused<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<(), D::Error> {
+        let Self { key, reason } = self;
+        Err(de::Error::custom(format!("\"{key}\" is not supported by this version: {reason}")))
     }
 }
 

@@ -153,15 +153,15 @@ mod tests {
         }
     }
 
-    fn line(encoding: Encoding, with_caller: bool, first: Value, record: &Record) -> String {
-        let layout = Layout { encoding, with_caller, first_fields: fields(&first) };
+    fn line(encoding: Encoding, with_caller: bool, first: &Value, record: &Record) -> String {
+        let layout = Layout { encoding, with_caller, first_fields: fields(first) };
         String::from_utf8(layout.line(record)).unwrap()
     }
 
     #[test]
     fn console_lines_have_the_columns_and_blanks_of_zap() {
         assert_eq!(
-            line(Encoding::Console, true, json!({ "resource": { "service.name": "s" } }), &record()),
+            line(Encoding::Console, true, &json!({ "resource": { "service.name": "s" } }), &record()),
             "2006-01-02T15:04:05.007Z\twarn\totlp/server.rs:7\ttwo\nlines \"quoted\"\t\
              {\"resource\": {\"service.name\": \"s\"}, \"otelcol.component.id\": \"otlp/2\", \"n\": 3, \
              \"list\": [1, 2]}\n"
@@ -171,13 +171,13 @@ mod tests {
     #[test]
     fn console_lines_end_after_the_message_when_there_are_no_fields() {
         let bare = Record { fields: Map::new(), caller: None, message: "m".into(), ..record() };
-        assert_eq!(line(Encoding::Console, true, json!({}), &bare), "2006-01-02T15:04:05.007Z\twarn\tm\n");
+        assert_eq!(line(Encoding::Console, true, &json!({}), &bare), "2006-01-02T15:04:05.007Z\twarn\tm\n");
     }
 
     #[test]
     fn json_lines_are_compact_and_begin_with_the_keys_of_zap() {
         assert_eq!(
-            line(Encoding::Json, true, json!({ "resource": { "a": "b" } }), &record()),
+            line(Encoding::Json, true, &json!({ "resource": { "a": "b" } }), &record()),
             "{\"level\":\"warn\",\"ts\":\"2006-01-02T15:04:05.007Z\",\"caller\":\"otlp/server.rs:7\",\
              \"msg\":\"two\\nlines \\\"quoted\\\"\",\"resource\":{\"a\":\"b\"},\
              \"otelcol.component.id\":\"otlp/2\",\"n\":3,\"list\":[1,2]}\n"
@@ -186,8 +186,8 @@ mod tests {
 
     #[test]
     fn the_caller_can_be_left_out() {
-        assert!(!line(Encoding::Console, false, json!({}), &record()).contains("server.rs"));
-        assert!(!line(Encoding::Json, false, json!({}), &record()).contains("caller"));
+        assert!(!line(Encoding::Console, false, &json!({}), &record()).contains("server.rs"));
+        assert!(!line(Encoding::Json, false, &json!({}), &record()).contains("caller"));
     }
 
     #[test]

@@ -7,6 +7,9 @@ pub fn registry() -> Registry {
     Registry::new()
         // Receivers
         .receiver(nop_receiver::Factory)
+        // Processors
+        .processor(batch_processor::Factory)
+        .processor(resource_processor::Factory)
         // Exporters
         .exporter(nop_exporter::Factory)
         // Connectors

@@ -45,14 +45,14 @@ mod tests {
 
     use super::*;
 
-    /// Requests of up to 20 items, so that batches are closed by size and by time.
+    /// Requests of up to 10 items, so that batches are closed by size and by time.
     fn config() -> Config {
-        Config { send_batch_size: 30, ..Config::default() }
+        Config { send_batch_size: 20, ..Config::default() }
     }
 
     /// Many requests are cut, and half of one may arrive.
     fn cutting() -> Config {
-        Config { send_batch_size: 10, send_batch_max_size: 12, ..Config::default() }
+        Config { send_batch_size: 5, send_batch_max_size: 7, ..Config::default() }
     }
 
     /// Nothing is gathered.

@@ -55,7 +55,7 @@ impl Default for Contract {
             signal: Signal::Traces,
             clients: 8,
             requests: 25,
-            items_max: 20,
+            items_max: 10,
             rates: Rates { permanent: 0.1, retryable: 0.2 },
             impatient: 0.05,
             delivery: Delivery::Exact,

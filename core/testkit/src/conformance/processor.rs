@@ -15,7 +15,7 @@ use crate::{Failing, Payloads, Sink, WAIT_MAX};
 /// Items of each request fed.
 const ITEMS: usize = 10;
 /// Runs of the contract checker for each signal.
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 4;
 
 /// A batch of each supported signal comes out with all its items, and with its answer.
 pub fn hands_on_every_signal<F: ProcessorFactory>(factory: &F, config: &F::Config) {

@@ -7,6 +7,7 @@ pub fn registry() -> Registry {
     Registry::new()
         // Receivers
         .receiver(nop_receiver::Factory)
+        .receiver(otlp_receiver::Factory)
         // Processors
         .processor(batch_processor::Factory)
         .processor(resource_processor::Factory)

@@ -1,7 +1,9 @@
 //! The configuration block of a gRPC server.
 
+use std::str::FromStr;
+
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use spanbridge_component::{Problems, Validate};
 use spanbridge_config::Duration;
 
@@ -15,9 +17,8 @@ const RECV_MSG_SIZE_MIB_DEFAULT: usize = 4;
 const RECV_MSG_SIZE_MIB_MAX: i64 = 4095;
 
 /// Which sockets a server listens on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "&'static str")]
-#[schemars(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// TCP over IPv4 or IPv6, whatever the endpoint resolves to.
     #[default]
@@ -30,11 +31,11 @@ pub enum Transport {
     Unix,
 }
 
-impl TryFrom<String> for Transport {
-    type Error = String;
+impl FromStr for Transport {
+    type Err = String;
 
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.as_str() {
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
             "tcp" => Ok(Transport::Tcp),
             "tcp4" => Ok(Transport::Tcp4),
             "tcp6" => Ok(Transport::Tcp6),
@@ -49,14 +50,9 @@ impl TryFrom<String> for Transport {
     }
 }
 
-impl From<Transport> for &'static str {
-    fn from(transport: Transport) -> Self {
-        match transport {
-            Transport::Tcp => "tcp",
-            Transport::Tcp4 => "tcp4",
-            Transport::Tcp6 => "tcp6",
-            Transport::Unix => "unix",
-        }
+impl<'de> Deserialize<'de> for Transport {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -232,10 +228,8 @@ mod tests {
     #[test]
     fn transports_that_cannot_carry_grpc_are_refused_with_the_reason() {
         for text in ["udp", "unixgram", "npipe", "", "quic"] {
-            assert!(Transport::try_from(text.to_owned()).is_err(), "{text}");
+            assert!(text.parse::<Transport>().is_err(), "{text}");
         }
-        for transport in [Transport::Tcp, Transport::Tcp4, Transport::Tcp6, Transport::Unix] {
-            assert_eq!(Transport::try_from(<&str>::from(transport).to_owned()), Ok(transport));
-        }
+        assert_eq!("tcp6".parse(), Ok(Transport::Tcp6));
     }
 }

@@ -118,7 +118,8 @@ impl Seen {
         match kind {
             FRAME_PING if flags & FLAG_ACK == 0 => self.pings = self.pings.saturating_add(1),
             FRAME_HEADERS => {
-                self.last_stream = self.last_stream.max(u32::from_be_bytes(stream) & 0x7fff_ffff)
+                let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
+                self.last_stream = self.last_stream.max(stream);
             }
             _ => {}
         }

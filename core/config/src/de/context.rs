@@ -53,19 +53,11 @@ impl<'a> Context<'a> {
             state.diagnostics.push(diagnostic);
             state.failed.push(at.steps);
         }
-        // A value that is out already and fails again cannot do without: the one around it goes too. The last is the
-        // root, without which nothing is left.
-        let (root, inner) = match at.nodes.split_last() {
-            Some((root, inner)) => (*root, inner),
-            None => return false,
-        };
-        match inner.iter().find(|node| **node != root && !state.aside.contains(node)) {
-            Some(node) => state.aside.insert(*node),
-            None => {
-                state.aside.insert(root);
-                false
-            }
-        }
+        // A value that is out already and fails again cannot do without: the one around it goes too. Without the root
+        // nothing is left.
+        let Some((root, inner)) = at.nodes.split_last() else { return false };
+        let next = inner.iter().find(|node| *node != root && !state.aside.contains(node));
+        next.is_some_and(|node| state.aside.insert(*node))
     }
 
     /// Reports a key that a map does not have, once.

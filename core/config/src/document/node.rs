@@ -122,8 +122,7 @@ impl Node {
     /// As a text: a text, or the raw text of a whole-value reference.
     pub fn as_str(&self) -> Option<&str> {
         match (&self.origin, &self.value) {
-            (Origin::Reference { text: Some(text), .. }, _) => Some(text),
-            (_, Value::String(text)) => Some(text),
+            (Origin::Reference { text: Some(text), .. }, _) | (_, Value::String(text)) => Some(text),
             _ => None,
         }
     }

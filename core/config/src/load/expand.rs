@@ -108,7 +108,7 @@ impl Expander<'_, '_> {
             let is_whole = range.len() == progress.text.len();
             if let Some(structure) = self.round(&mut progress, range, span)? {
                 debug_assert!(is_whole, "only a whole value can be other than a text");
-                let (value, text) = self.structure(structure, &progress, &written, span, depth)?;
+                let (value, text) = self.structure(structure, &progress, &written, span, depth);
                 return Ok((value, Some(Origin::Reference { reference: written.into(), text })));
             }
         }
@@ -157,14 +157,14 @@ impl Expander<'_, '_> {
         written: &str,
         span: Span,
         depth: usize,
-    ) -> Result<(Value, Option<String>), String> {
+    ) -> (Value, Option<String>) {
         let reference: Arc<str> = written.into();
         if node.span == Span::NONE {
             mark_inside(&mut node, span, &reference);
         }
         self.node(&mut node, progress.rounds, depth);
         let text = self.raw_text(progress.text.clone(), progress.rounds, span);
-        Ok((node.value, text))
+        (node.value, text)
     }
 
     /// The raw text with the references inside it expanded, for text fields; `None` if that fails, which then is an

@@ -53,7 +53,9 @@ fn expanded(text: &str, variables: &[(&str, &str)]) -> String {
     let node = loader.text("config.yaml", format!("v: {text}")).unwrap();
     match finish(loader, node) {
         Ok(document) => shown(document.root().get("v").unwrap()),
-        Err(found) => found.iter().map(|d| format!("error: {}", d.message)).collect(),
+        Err(found) => {
+            format!("error: {}", found.iter().map(|d| d.message.as_str()).collect::<Vec<_>>().join(", "))
+        }
     }
 }
 

@@ -85,9 +85,8 @@ impl<'t> Composer<'t> {
         loop {
             let (event, span) = self.next()?;
             match event {
-                Event::StreamEnd => return Ok(Node::new(Value::Null, start)),
                 Event::StreamStart | Event::DocumentStart(_) | Event::Nothing => {}
-                Event::DocumentEnd => return Ok(Node::new(Value::Null, start)),
+                Event::DocumentEnd | Event::StreamEnd => return Ok(Node::new(Value::Null, start)),
                 _ => return self.node((event, span), 0),
             }
         }
@@ -168,7 +167,7 @@ impl<'t> Composer<'t> {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
                 if let Some(merged) = merged {
-                    self.merge(&mut entries, merged)?;
+                    merge(&mut entries, merged)?;
                 }
                 return Ok(Node::new(
                     Value::Map(entries.into_iter().collect()),
@@ -212,27 +211,27 @@ impl<'t> Composer<'t> {
             }
         }
     }
+}
 
-    /// Adds what `<<` brings: explicit keys win, earlier maps of a list win.
-    fn merge(&mut self, entries: &mut Vec<Entry>, merged: Node) -> Result<(), ParseError> {
-        let span = merged.span;
-        let refuse = || ParseError::new("map merge requires map or sequence of maps as the value", span);
-        let maps = match merged.value {
-            Value::Map(map) => vec![map],
-            Value::List(items) => items
-                .into_iter()
-                .map(|item| if let Value::Map(map) = item.value { Ok(map) } else { Err(refuse()) })
-                .collect::<Result<Vec<Map>, _>>()?,
-            _ => return Err(refuse()),
-        };
-        let mut have: HashSet<String> = entries.iter().map(|entry| entry.key.text.clone()).collect();
-        for entry in maps.into_iter().flat_map(Map::into_entries) {
-            if have.insert(entry.key.text.clone()) {
-                entries.push(entry);
-            }
+/// Adds what `<<` brings: explicit keys win, earlier maps of a list win.
+fn merge(entries: &mut Vec<Entry>, merged: Node) -> Result<(), ParseError> {
+    let span = merged.span;
+    let refuse = || ParseError::new("map merge requires map or sequence of maps as the value", span);
+    let maps = match merged.value {
+        Value::Map(map) => vec![map],
+        Value::List(items) => items
+            .into_iter()
+            .map(|item| if let Value::Map(map) = item.value { Ok(map) } else { Err(refuse()) })
+            .collect::<Result<Vec<Map>, _>>()?,
+        _ => return Err(refuse()),
+    };
+    let mut have: HashSet<String> = entries.iter().map(|entry| entry.key.text.clone()).collect();
+    for entry in maps.into_iter().flat_map(Map::into_entries) {
+        if have.insert(entry.key.text.clone()) {
+            entries.push(entry);
         }
-        Ok(())
     }
+    Ok(())
 }
 
 fn height(node: &Node) -> usize {

@@ -81,7 +81,8 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
         self.current = self.fields.next();
         let Some(field) = self.current else { return Ok(None) };
-        seed.deserialize(KeyDeserializer { de: self.de, field }).map(Some)
+        let key = KeyDeserializer { de: self.de, field };
+        key.place(seed.deserialize(key)).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
@@ -90,9 +91,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         };
         let path = self.de.path.child(Step::Key(field.key), identity(field.node));
         let child = self.de.child(field.node, field.fallback, &path, field.key_span);
-        let child = NodeDeserializer { nulls: self.nulls, ..child };
-        // Types that decode a string and then parse it fail after the deserializer has let go of the value.
-        child.place(seed.deserialize(child))
+        child.deserialize_into(seed, self.nulls)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -101,6 +100,17 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 }
 
 impl NodeDeserializer<'_> {
+    /// Decodes the value. Types that parse themselves report what is wrong when the deserializer is gone: here their
+    /// errors get their place.
+    fn deserialize_into<'de, S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+        nulls: Nulls,
+    ) -> Result<S::Value, Error> {
+        let this = Self { nulls, ..self };
+        this.place(seed.deserialize(this))
+    }
+
     /// Whether a key belongs to the optional block around this map.
     pub(super) fn hides(&self, key: &str) -> bool {
         self.without_enabled && key == protocol::ENABLED
@@ -119,6 +129,7 @@ impl NodeDeserializer<'_> {
     }
 }
 
+#[derive(Clone, Copy)]
 /// The key of an entry. Keys are strings; ids and enum names are parsed from them.
 struct KeyDeserializer<'a> {
     de: NodeDeserializer<'a>,
@@ -126,9 +137,12 @@ struct KeyDeserializer<'a> {
 }
 
 impl KeyDeserializer<'_> {
-    fn place<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+    fn place<T>(self, result: Result<T, Error>) -> Result<T, Error> {
         let Field { key, key_span, node, .. } = self.field;
         result.map_err(|error| {
+            if error.at.is_some() {
+                return error;
+            }
             let (message, help) = error.kind.describe(false);
             let path = self.de.path.child(Step::Key(key), identity(node));
             let diagnostic = Diagnostic {
@@ -203,8 +217,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         let Some((index, item)) = self.items.find(|(_, item)| !cx.is_aside(item)) else { return Ok(None) };
         let path = Path::child(self.de.path, Step::Index(index), identity(item));
         let child = self.de.child(item, None, &path, Span::NONE);
-        let child = NodeDeserializer { nulls: Nulls::Zero, ..child };
-        child.place(seed.deserialize(child)).map(Some)
+        child.deserialize_into(seed, Nulls::Zero).map(Some)
     }
 }
 

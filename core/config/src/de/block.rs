@@ -125,7 +125,8 @@ impl<'a> Variant<'a> {
             return self.de.place(Err(Error::silent()));
         }
         let path = self.de.path.child(Step::Key(&self.entry.key.text), identity(node));
-        read(self.de.child(node, None, &path, self.entry.key.span))
+        let child = self.de.child(node, None, &path, self.entry.key.span);
+        child.place(read(child))
     }
 }
 

@@ -64,9 +64,7 @@ impl<'a> NodeDeserializer<'a> {
 
     /// Replaces a literal null that keeps the default by the default.
     pub(super) fn over_null(self) -> Result<Self, Error> {
-        let keeps =
-            self.nulls == Nulls::KeepDefault && self.node.is_null() && self.node.origin == Origin::Literal;
-        if !keeps {
+        if self.nulls == Nulls::Zero || !self.is_literal_null() {
             return Ok(self);
         }
         match self.fallback {
@@ -250,7 +248,8 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let this = self.over_null()?;
         match &this.node.value {
-            Value::Map(_) | Value::Null => this.place(visitor.visit_map(Entries::all(this, this.fallback))),
+            Value::Map(_) => this.place(visitor.visit_map(Entries::all(this, this.fallback))),
+            Value::Null => this.place(visitor.visit_map(Entries::all(this, None))),
             _ => this.invalid(&visitor),
         }
     }

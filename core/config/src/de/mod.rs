@@ -25,6 +25,7 @@ use context::Context;
 use deserializer::NodeDeserializer;
 use path::Path;
 pub(crate) use path::step;
+pub(crate) use place::mask_reference;
 
 /// How often a configuration is decoded anew because a value in it failed or was null.
 const ROUNDS_MAX: usize = 1000;
@@ -112,7 +113,8 @@ fn decode_over<T: DeserializeOwned>(
     let root = Path::root(context::identity(node));
     let mut value = None;
     for _ in 0..ROUNDS_MAX {
-        match T::deserialize(NodeDeserializer::root(&context, node, fallback, &root)) {
+        let deserializer = NodeDeserializer::root(&context, node, fallback, &root);
+        match deserializer.place(T::deserialize(deserializer)) {
             Ok(decoded) => {
                 value = Some(decoded);
                 break;

@@ -52,23 +52,23 @@ impl NodeDeserializer<'_> {
 
     fn diagnostic(self, kind: &Kind) -> Diagnostic {
         let hide = self.secret || self.node.is_expanded();
-        let (mut message, mut help) = kind.describe(hide);
-        if let Some(written) = self.node.written() {
-            message = masked(&message, self.node, written);
-            help = help.or_else(|| Some(format!("the value comes from {written}")));
-        } else if self.secret {
-            message = masked(&message, self.node, "[REDACTED]");
-        } else if help.is_none()
-            && let Kind::Unfit { expected, .. } = kind
-        {
-            help = self.advice(expected);
-        }
-        Diagnostic {
+        let (message, help) = kind.describe(hide);
+        let mut diagnostic = Diagnostic {
             help,
             path: self.path.dotted(&self.cx.base),
             location: self.cx.sources.locate(self.best_span()),
             ..Diagnostic::error(message)
+        };
+        if self.node.is_expanded() {
+            mask_reference(&mut diagnostic, self.node);
+        } else if self.secret {
+            diagnostic.message = masked(&diagnostic.message, self.node, "[REDACTED]");
+        } else if diagnostic.help.is_none()
+            && let Kind::Unfit { expected, .. } = kind
+        {
+            diagnostic.help = self.advice(expected);
         }
+        diagnostic
     }
 
     /// The value if it stands on one line, otherwise its key.
@@ -104,6 +104,15 @@ impl NodeDeserializer<'_> {
         let line = location.source.line(span.start.line);
         let (start, end) = (span.start.column as usize, span.end.column as usize);
         Some(line.chars().skip(start - 1).take(end.saturating_sub(start)).collect())
+    }
+}
+
+/// Says the reference in place of the value it stands for, which may be a secret.
+pub(crate) fn mask_reference(diagnostic: &mut Diagnostic, node: &Node) {
+    if let Some(written) = node.written() {
+        diagnostic.message = masked(&diagnostic.message, node, written);
+        let help = || Some(format!("the value comes from {written}"));
+        diagnostic.help = diagnostic.help.take().map(|help| masked(&help, node, written)).or_else(help);
     }
 }
 

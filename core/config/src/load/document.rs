@@ -91,13 +91,17 @@ impl Document {
                 span = node.span;
             }
         }
-        Diagnostic {
+        let mut diagnostic = Diagnostic {
             severity: problem.severity,
             message: problem.message.clone(),
             help: problem.help.clone(),
             path: dotted,
             location: self.sources.locate(span),
+        };
+        if let Some(node) = here {
+            de::mask_reference(&mut diagnostic, node);
         }
+        diagnostic
     }
 
     fn key_span(&self, path: &[&str]) -> Option<Span> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::loader::Loader;
 use super::reference;
+use super::uri::SCHEMES;
 use crate::de::step;
 use crate::diagnostic::Diagnostic;
 use crate::document::{Map, Node, Origin, Span, Value};
@@ -196,6 +197,8 @@ impl Expander<'_, '_> {
         let mut diagnostic = Diagnostic::error(message).with_path(self.path.clone());
         if message.contains(":-") && (message.contains("scheme") || message.contains("invalid uri")) {
             diagnostic = diagnostic.with_help("a default needs the explicit scheme: ${env:NAME:-default}");
+        } else if message.starts_with("scheme ") {
+            diagnostic = diagnostic.with_help(format!("supported are {}", SCHEMES.join(", ")));
         }
         self.loader.fail(diagnostic, span);
     }

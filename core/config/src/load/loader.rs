@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::environment::Environment;
 use super::provider::{self, Retrieved};
-use super::uri::Uri;
+use super::uri::{SCHEMES, Uri};
 use crate::diagnostic::{Diagnostic, Diagnostics, hide_secret_lines, hide_secrets};
 use crate::document::{Node, SourceId, SourceMap, Span, Value};
 use crate::yaml;
@@ -48,7 +48,8 @@ impl<'e> Loader<'e> {
         let uri = match Uri::of_argument(argument) {
             Ok(uri) => uri,
             Err(message) => {
-                self.found.push(Diagnostic::error(message));
+                let help = format!("supported are paths and {}", SCHEMES.join(", "));
+                self.found.push(Diagnostic::error(message).with_help(help));
                 return None;
             }
         };

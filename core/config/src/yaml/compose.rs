@@ -106,7 +106,9 @@ impl<'t> Composer<'t> {
     fn scan_error(&self, error: &ScanError) -> ParseError {
         let start = position(*error.marker());
         let end = Position { line: start.line, column: start.column + 1 };
-        ParseError::new(error.info(), Span { source: self.source, start, end })
+        let message = format!("invalid YAML: {}", error.info());
+        let error = ParseError::new(message, Span { source: self.source, start, end });
+        if error.message.contains("tabs") { error.with_help("indent with spaces") } else { error }
     }
 
     fn node(&mut self, (event, span): Spanned<'t>, depth: usize) -> Result<Node, ParseError> {
@@ -264,7 +266,8 @@ fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&Tag>, span: Span) -
         ("null" | "bool" | "int" | "float", _) => {
             Err(ParseError::new(format!("the value does not fit its tag !!{suffix}"), span))
         }
-        _ if tag.handle == "!" && tag.suffix.is_empty() => Ok(string()),
+        // The tag `!` alone.
+        _ if tag.handle.is_empty() && tag.suffix == "!" => Ok(string()),
         _ => Err(unknown_tag(tag, span)),
     }
 }
@@ -277,6 +280,7 @@ fn refuse_tag(tag: Option<&Tag>, allowed: &str, span: Span) -> Result<(), ParseE
 }
 
 fn unknown_tag(tag: &Tag, span: Span) -> ParseError {
-    ParseError::new(format!("the tag {tag} is not supported"), span)
+    let shown = if tag.is_yaml_core_schema() { format!("!!{}", tag.suffix) } else { tag.to_string() };
+    ParseError::new(format!("the tag {shown} is not supported"), span)
         .with_help("only !!str, !!int, !!float, !!bool, !!null, !!seq and !!map are")
 }

@@ -5,6 +5,7 @@ mod keys;
 mod scalar;
 
 pub(crate) use compose::{ParseError, parse, weight};
+pub(crate) use scalar::resolve;
 
 use crate::document::Span;
 
@@ -19,3 +20,6 @@ pub(crate) const ALIAS_MAX_WEIGHT: usize = 16 << 20;
 fn too_deep(span: Span) -> ParseError {
     ParseError::new(format!("nests deeper than {DEPTH_MAX} levels"), span)
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,8 @@ pub(crate) struct OtlpGrpcExporter {
     /// Made by `start`, since connecting is I/O.
     channel: OnceLock<Channel>,
     in_flight_items: AtomicUsize,
+    /// Items of batches that failed, over all time.
+    failed_items: AtomicUsize,
     failures_logged: RateLimit,
     rejections_logged: RateLimit,
 }
@@ -51,6 +53,7 @@ impl OtlpGrpcExporter {
             no_metadata: HeaderMap::new(),
             channel: OnceLock::new(),
             in_flight_items: AtomicUsize::new(0),
+            failed_items: AtomicUsize::new(0),
             failures_logged: RateLimit::new(LOG_INTERVAL),
             rejections_logged: RateLimit::new(LOG_INTERVAL),
         })
@@ -128,6 +131,7 @@ impl Drop for Account<'_> {
         if self.sent {
             metrics.sent(self.signal, self.items);
         } else {
+            self.exporter.failed_items.fetch_add(self.items, Ordering::Relaxed);
             metrics.send_failed(self.signal, self.items);
         }
     }
@@ -150,16 +154,20 @@ impl Component for OtlpGrpcExporter {
 
     async fn shutdown(&self, deadline: Instant) -> Result<(), ShutdownError> {
         let Some(channel) = self.channel.get() else { return Ok(()) };
-        let before = self.in_flight_items.load(Ordering::Relaxed);
+        let failed_before = self.failed_items.load(Ordering::Relaxed);
         match channel.close(deadline).await {
             0 => Ok(()),
-            requests => Err(ShutdownError {
-                message: format!(
-                    "{requests} requests to {} were still unanswered and are cut off",
-                    self.config.client.endpoint
-                ),
-                undelivered_items: self.in_flight_items.load(Ordering::Relaxed).min(before),
-            }),
+            requests => {
+                // Some callers know already that they were cut off, the others are about to.
+                let failed = self.failed_items.load(Ordering::Relaxed) - failed_before;
+                let endpoint = &self.config.client.endpoint;
+                Err(ShutdownError {
+                    message: format!(
+                        "{requests} requests to {endpoint} were still unanswered and are cut off"
+                    ),
+                    undelivered_items: failed + self.in_flight_items.load(Ordering::Relaxed),
+                })
+            }
         }
     }
 }

@@ -8,3 +8,6 @@ mod rate_limit;
 
 pub use config::Config;
 pub use factory::Factory;
+
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,11 @@ impl Endpoint {
     /// What goes into `:authority` unless the user overrides it.
     pub fn authority(&self) -> String {
         match self {
-            Endpoint::Dns(target) | Endpoint::Passthrough(target) => target.to_string(),
+            Endpoint::Dns(target) | Endpoint::Passthrough(target) => {
+                // The zone of a link-local address means something on this machine only.
+                let host = target.host.split('%').next().unwrap_or_default().to_owned();
+                HostPort { host, port: target.port }.to_string()
+            }
             // The gRPC naming document leaves no authority for unix sockets; every implementation sends this.
             Endpoint::Unix(_) => "localhost".to_owned(),
         }
@@ -215,6 +219,7 @@ mod tests {
     #[test]
     fn authority_keeps_brackets_and_has_a_stand_in_for_unix_sockets() {
         assert_eq!(parsed("[::1]:4317").unwrap().authority(), "[::1]:4317");
+        assert_eq!(parsed("[fe80::1%eth0]:4317").unwrap().authority(), "[fe80::1]:4317");
         assert_eq!(parsed("unix:///x").unwrap().authority(), "localhost");
     }
 }

@@ -13,16 +13,17 @@ mod outgoing;
 mod resolve;
 mod response;
 mod roster;
+mod settings;
 mod subchannel;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue};
-use spanbridge_component::{BuildInfo, Code};
+use http::HeaderMap;
+use http::uri::PathAndQuery;
+use spanbridge_component::Code;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -32,19 +33,17 @@ use tracing::Instrument as _;
 pub use backoff::Backoff;
 pub use balancer::ReResolution;
 pub use resolve::{Resolve, SystemResolver};
+pub use settings::{ChannelError, ChannelSettings, IN_FLIGHT_MAX_DEFAULT};
 
 use self::balancer::BalancerTask;
 use self::call::{Outcome, Template, attempt};
-use self::connection::{ConnectionOptions, Handle, Keepalive};
+use self::connection::Handle;
 use self::outgoing::OutgoingMessage;
 use self::roster::{Picker, Roster};
-use super::client_config::{ClientConfig, header};
+use self::settings::{connection_options, template};
+use super::Status;
+use super::client_config::ClientConfig;
 use super::compression::encode::Compressor;
-use super::{EndpointError, Status};
-use crate::io::{READ_BUFFER_BYTES_DEFAULT, WRITE_BUFFER_BYTES_DEFAULT};
-
-/// Calls that a channel has in flight at a time, unless the settings say otherwise; further ones wait.
-pub const IN_FLIGHT_MAX_DEFAULT: usize = 4096;
 
 /// Attempts at one call when servers refuse it unseen: the first, and one more as gRPC's transparent retry has it
 /// (gRFC A6).
@@ -52,65 +51,6 @@ const SEEN_ATTEMPTS_MAX: usize = 2;
 
 /// Connections that one call may find gone before it could be sent at all.
 const STALE_CONNECTIONS_MAX: usize = 8;
-
-/// What a program decides about a channel, beside what its user configures.
-#[derive(Clone)]
-pub struct ChannelSettings {
-    /// `user-agent`, unless the configuration has one.
-    pub user_agent: String,
-    /// Finds addresses.
-    pub resolver: Arc<dyn Resolve>,
-    /// When names are resolved again.
-    pub re_resolution: ReResolution,
-    /// Pauses between attempts to connect and to resolve.
-    pub backoff: Backoff,
-    /// Connections to each address under `round_robin`; at least 1. One connection is served by one processor at a
-    /// time.
-    pub connections_per_address: usize,
-    /// Calls in flight at a time; at least 1.
-    pub in_flight_max: usize,
-}
-
-impl ChannelSettings {
-    /// The settings of a program: its name in `user-agent`, and defaults.
-    pub fn new(build: &BuildInfo) -> Self {
-        Self {
-            user_agent: user_agent(build),
-            resolver: Arc::new(SystemResolver),
-            re_resolution: ReResolution::default(),
-            backoff: Backoff::default(),
-            connections_per_address: 1,
-            in_flight_max: IN_FLIGHT_MAX_DEFAULT,
-        }
-    }
-}
-
-/// `<description>/<version> (<os>/<arch>)`, as the Go collector introduces itself (reference: collector-core, 8.1).
-fn user_agent(build: &BuildInfo) -> String {
-    // Go's names.
-    let arch = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    format!("{}/{} ({}/{arch})", build.description, build.version, std::env::consts::OS)
-}
-
-/// Why a configuration gives no channel. Validation finds all of these first.
-#[derive(Debug, thiserror::Error)]
-pub enum ChannelError {
-    /// The endpoint.
-    #[error("endpoint: {0}")]
-    Endpoint(#[from] EndpointError),
-    /// A header, the authority or the user agent.
-    #[error("{key}: {reason}")]
-    Header {
-        /// The key of the configuration.
-        key: &'static str,
-        /// What is wrong with its value.
-        reason: String,
-    },
-}
 
 /// The answer to a call that succeeded.
 #[derive(Debug, Clone)]
@@ -202,20 +142,29 @@ impl Channel {
         deadline: Option<Instant>,
     ) -> Result<UnaryResponse, Status> {
         // Boxed: h2's futures are large, and callers nest this deep in their own.
-        let connected = AtomicBool::new(false);
-        let call = Box::pin(self.call(path, segments, metadata, deadline, &connected));
+        let phase = AtomicU8::new(Phase::QUEUED);
+        let call = Box::pin(self.call(path, segments, metadata, deadline, &phase));
         let Some(deadline) = deadline else { return call.await };
-        timeout_at(deadline, call).await.unwrap_or_else(|_| {
-            let mut text = "context deadline exceeded".to_owned();
-            if !connected.load(Ordering::Relaxed) {
-                text.push_str(" while waiting for a connection");
-                if let Some(failure) = self.0.roster.last_failure() {
-                    text.push_str(": ");
-                    text.push_str(&failure);
-                }
+        // What is late already need not be sent.
+        if deadline <= Instant::now() {
+            return Err(self.late(Phase::SENT));
+        }
+        timeout_at(deadline, call).await.unwrap_or_else(|_| Err(self.late(phase.load(Ordering::Relaxed))))
+    }
+
+    /// The status of a call whose deadline has passed in this phase.
+    fn late(&self, phase: u8) -> Status {
+        let mut text = "context deadline exceeded".to_owned();
+        if phase == Phase::QUEUED {
+            text.push_str(" while waiting for other requests to end");
+        } else if phase == Phase::CONNECTING {
+            text.push_str(" while waiting for a connection");
+            if let Some(failure) = self.0.roster.last_failure() {
+                text.push_str(": ");
+                text.push_str(&failure);
             }
-            Err(Status::new(Code::DeadlineExceeded, text))
-        })
+        }
+        Status::new(Code::DeadlineExceeded, text)
     }
 
     /// Takes no more calls, waits for those in flight until `deadline`, and closes every connection.
@@ -247,7 +196,7 @@ impl Channel {
         segments: &[Bytes],
         metadata: &HeaderMap,
         deadline: Option<Instant>,
-        connected: &AtomicBool,
+        phase: &AtomicU8,
     ) -> Result<UnaryResponse, Status> {
         let inner = &self.0;
         // Behind the one who closes there is no use in queueing.
@@ -262,8 +211,9 @@ impl Channel {
             if inner.closing.load(Ordering::Acquire) {
                 return Err(closing());
             }
+            phase.store(Phase::CONNECTING, Ordering::Relaxed);
             let handle = inner.pick(avoid.as_ref()).await?;
-            connected.store(true, Ordering::Relaxed);
+            phase.store(Phase::SENT, Ordering::Relaxed);
             let (message, compressed) = match &encoded {
                 Some(encoded) => encoded.clone(),
                 None => encoded.insert(inner.encode(segments).await?).clone(),
@@ -329,39 +279,20 @@ impl Inner {
     }
 }
 
+/// How far a call has come, for the text of its timeout.
+struct Phase;
+
+impl Phase {
+    const QUEUED: u8 = 0;
+    const CONNECTING: u8 = 1;
+    const SENT: u8 = 2;
+}
+
 /// A semaphore has no more permits than this.
 const IN_FLIGHT_CEILING: u32 = 1 << 20;
 
 fn closing() -> Status {
     Status::new(Code::Unavailable, "grpc: the client connection is closing")
-}
-
-fn template(
-    config: &ClientConfig,
-    settings: &ChannelSettings,
-    target: &str,
-) -> Result<Template, ChannelError> {
-    let invalid = |key, reason: &dyn fmt::Display| ChannelError::Header { key, reason: reason.to_string() };
-    let authority = if config.authority.is_empty() { target } else { &config.authority };
-    let authority: Authority = authority.parse().map_err(|e| invalid("authority", &e))?;
-    let user_agent = if config.user_agent.is_empty() { &settings.user_agent } else { &config.user_agent };
-    let user_agent = HeaderValue::from_str(user_agent).map_err(|e| invalid("user_agent", &e))?;
-    let headers = config.headers.iter().map(|(name, value)| header(name, value.expose()));
-    let headers = headers.collect::<Result<Vec<_>, _>>().map_err(|e| invalid("headers", &e))?;
-    Ok(Template::new(authority, user_agent, headers, config.compression.encoding()))
-}
-
-fn connection_options(config: &ClientConfig) -> ConnectionOptions {
-    let or_default = |bytes: usize, default: usize| if bytes == 0 { default } else { bytes };
-    ConnectionOptions {
-        keepalive: config.keepalive.as_ref().map(|keepalive| Keepalive {
-            time: keepalive.effective_time(),
-            timeout: keepalive.effective_timeout(),
-            permit_without_stream: keepalive.permit_without_stream,
-        }),
-        read_buffer_bytes: or_default(config.read_buffer_size, READ_BUFFER_BYTES_DEFAULT),
-        write_buffer_bytes: or_default(config.write_buffer_size, WRITE_BUFFER_BYTES_DEFAULT),
-    }
 }
 
 #[cfg(test)]

@@ -156,6 +156,17 @@ async fn a_peer_that_hangs_is_left_at_the_deadline_and_told_so() {
 }
 
 #[tokio::test]
+async fn a_call_whose_deadline_has_passed_is_not_sent() {
+    let (peer, mut requests) = recording(h2::server::Builder::new()).await;
+    let channel = channel(peer.address);
+    let metadata = HeaderMap::new();
+    let status = channel.unary(&PATH, &[], &metadata, Some(Instant::now())).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    call(&channel, "next").await.unwrap();
+    assert_eq!(requests.recv().await.unwrap().body, framed(false, b"next"));
+}
+
+#[tokio::test]
 async fn dropping_a_call_cancels_it_on_the_server() {
     let (arrived, mut arrivals) = mpsc::unbounded_channel();
     let (sender, mut resets) = mpsc::unbounded_channel();

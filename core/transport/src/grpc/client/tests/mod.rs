@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::HeaderMap;
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderValue};
 use spanbridge_component::BuildInfo;
 use spanbridge_config::Optional;
 use tokio::time::Instant;
 
+use super::connection::{ConnectionOptions, Keepalive};
 use super::*;
 use crate::grpc::{ClientConfig, ClientTls, HostPort};
 

@@ -1,12 +1,15 @@
 //! From a request to the batches that carry it.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use spanbridge_component::{
     Acknowledges, Batch, BuildError, ConsumeError, Consumer, Metadata, Payload, Settings,
 };
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -18,6 +21,10 @@ use crate::outcome::{Outcome, Outcomes, Resolver};
 use crate::room::{Room, Taken};
 use crate::shards::{Charter, Closed, Key, Limits, Opened, Overflow, Pushed, Shards, key_of};
 use crate::telemetry::{Metrics, Trigger};
+
+/// How often a caller that waits for room looks whether the exports that would give some have all ended, and what is
+/// pending holds the room.
+const ROOM_CHECK: Duration = Duration::from_millis(10);
 
 /// What the callers of `consume` and the tasks of the batches share.
 pub(crate) struct Batcher {
@@ -81,7 +88,7 @@ impl Batcher {
         let Batch { payload, context } = batch;
         let key = key_of(&self.metadata_keys, &context.metadata);
         let mut outcomes = Outcomes::default();
-        let mut left = Some((self.make_room(&key, payload.len()).await?, payload));
+        let mut left = Some((self.make_room(payload.len()).await?, payload));
         while let Some((taken, payload)) = left.take() {
             let (pushed, token) = self.push(&key, &context.metadata, payload, taken)?;
             outcomes.push(pushed.outcome);
@@ -128,13 +135,18 @@ impl Batcher {
         self.shards().close_expired(key, outcome)
     }
 
-    async fn make_room(&self, key: &[u8], bytes: usize) -> Result<Taken, ConsumeError> {
+    async fn make_room(&self, bytes: usize) -> Result<Taken, ConsumeError> {
         if let Some(taken) = self.room.try_take(bytes) {
             return Ok(taken);
         }
-        // What is pending holds room as well; waiting for its timer would make the timeout the pace of everything.
-        self.shards().close(key);
-        self.room.take(bytes).await.map_err(|_| stopping())
+        let mut taking = pin!(self.room.take(bytes));
+        loop {
+            // Room comes back when a batch is resolved. If none is on its way, what is pending must go.
+            self.shards().close_if_none_flies();
+            if let Ok(taken) = timeout(ROOM_CHECK, &mut taking).await {
+                return taken.map_err(|_| stopping());
+            }
+        }
     }
 
     fn push(

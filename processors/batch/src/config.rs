@@ -110,6 +110,34 @@ mod tests {
     }
 
     #[test]
+    fn every_key_is_read() {
+        let config: Config =
+            spanbridge_config::from_yaml(include_str!("../testdata/every_key.yaml")).unwrap();
+        assert_eq!(config.timeout, Duration::from_secs(1));
+        assert_eq!((config.send_batch_size, config.send_batch_max_size), (4096, 8192));
+        assert_eq!(config.metadata_keys, ["x-tenant", "Authorization"]);
+        assert_eq!(config.metadata_cardinality_limit, 50);
+        assert_eq!(config.acknowledge, Acknowledge::Delivered);
+        assert!(problems(&config).is_empty());
+    }
+
+    #[test]
+    fn one_text_of_keys_is_split_as_lists_of_texts_are() {
+        let yaml = include_str!("../testdata/one_text_of_keys.yaml");
+        let config: Config = spanbridge_config::from_yaml(yaml).unwrap();
+        assert_eq!(config.metadata_keys, ["x-tenant", "x-cluster"]);
+    }
+
+    #[test]
+    fn what_a_value_cannot_be_is_refused_while_reading() {
+        let refused = |yaml| spanbridge_config::from_yaml::<Config>(yaml).unwrap_err().to_string();
+        let negative = refused(include_str!("../testdata/negative_timeout.yaml"));
+        assert!(negative.contains("duration \"-1s\" is negative"), "{negative}");
+        let acknowledge = refused(include_str!("../testdata/unknown_acknowledge.yaml"));
+        assert!(acknowledge.contains("recieved"), "{acknowledge}");
+    }
+
+    #[test]
     fn a_maximum_below_the_size_is_refused_and_zero_is_no_maximum() {
         let with =
             |size, max| Config { send_batch_size: size, send_batch_max_size: max, ..Config::default() };

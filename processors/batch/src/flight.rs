@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use spanbridge_component::{Acknowledges, Batch, Code, ConsumeError, Context};
+use spanbridge_component::{Acknowledges, Batch, ConsumeError, Context};
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -72,7 +72,7 @@ impl Flight {
             Ok(()) => self.batcher().metrics.sent(trigger, items, bytes),
             Err(error) => self.note_failure(items, error),
         }
-        self.resolver.resolve(answer);
+        self.end(answer);
     }
 
     fn batcher(&self) -> &Arc<Batcher> {
@@ -92,6 +92,13 @@ impl Flight {
     fn give_up(self, items: usize) {
         self.batcher().not_delivered(items);
         let error = ConsumeError::retryable("the batch processor stopped before the batch was delivered");
-        self.resolver.resolve(Err(error.with_code(Code::Unavailable)));
+        self.end(Err(error));
+    }
+
+    fn end(self, answer: Result<(), ConsumeError>) {
+        let Self { lease, resolver, .. } = self;
+        // First, so that a caller who comes back at once finds the place of its combination free.
+        drop(lease);
+        resolver.resolve(answer);
     }
 }

@@ -17,7 +17,7 @@ const PERMIT_BYTES: usize = 1024;
 const PERMITS: u32 = 64 * 1024;
 
 /// The room of one processor.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Room(Arc<Semaphore>);
 
 /// Room that is taken; given back on drop.
@@ -29,7 +29,7 @@ pub(crate) struct Taken {
 
 /// The processor stops and gives no more room.
 #[derive(Debug)]
-pub(crate) struct Closed;
+pub(crate) struct NoMore;
 
 // === impl Room ===
 
@@ -46,9 +46,9 @@ impl Room {
     }
 
     /// Room for `bytes`, in order of asking.
-    pub(crate) async fn take(&self, bytes: usize) -> Result<Taken, Closed> {
+    pub(crate) async fn take(&self, bytes: usize) -> Result<Taken, NoMore> {
         let permits = permits(bytes);
-        self.0.acquire_many(permits).await.map_err(|_| Closed)?.forget();
+        self.0.acquire_many(permits).await.map_err(|_| NoMore)?.forget();
         Ok(Taken { room: self.0.clone(), permits })
     }
 

@@ -3,7 +3,8 @@
 //! Everything here is synchronous and short. A batch goes
 //!
 //! - `nothing => open` when a request finds no open batch in its shard; a task for it is started then, which waits,
-//! - `open => closed` when it has enough items, has to make room, or the processor stops ([`Shard::close`]), or when its
+//! - `open => closed` when it has enough items, has to make room
+//!   ([`Shards::close_if_none_flies`]), or the processor stops ([`Shard::close`]), or when its
 //!   task's timer fires first ([`Shards::close_expired`]). Whoever closes it takes it out, under the lock, so it is
 //!   closed exactly once.
 
@@ -199,10 +200,14 @@ impl Shards {
         }
     }
 
-    /// Closes what the shard has pending, to make room.
-    pub(crate) fn close(&mut self, key: &[u8]) {
-        if let Some(shard) = self.by_key.get_mut(key) {
-            shard.close(Trigger::Size);
+    /// Closes everything that is pending, if that is all there is: callers wait for room, and no export will give any.
+    ///
+    /// While a batch is on its way, pending ones stay as they are. Overload would else cut them small, just when large
+    /// ones are needed.
+    pub(crate) fn close_if_none_flies(&mut self) {
+        let flies = |shard: &Shard| shard.leases > usize::from(shard.open.is_some());
+        if !self.by_key.values().any(flies) {
+            self.by_key.values_mut().for_each(|shard| shard.close(Trigger::Size));
         }
     }
 

@@ -22,12 +22,11 @@ pub enum Delivery {
     AtLeastOnce,
 }
 
-/// Feeds a processor from several clients, behind it a consumer that fails at random, and compares what the clients
+/// Feeds a component from several clients, behind it a consumer that fails at random, and compares what the clients
 /// were told with what arrived.
 ///
 /// The clients behave as OTLP clients do: after a retryable error they send the same request again, after a permanent
-/// one they give it up. Some go away before they have an answer. Runs under paused time: a run of thousands of
-/// requests takes milliseconds, and is the same for the same seed.
+/// one they give it up. Some go away before they have an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Contract {
     /// Decides everything that is random.
@@ -83,28 +82,47 @@ type Fates = Arc<Mutex<BTreeMap<u64, Fate>>>;
 impl Contract {
     /// Runs the check against the processor that `make` puts in front of a consumer.
     ///
-    /// The processor is started and shut down by the check.
+    /// The processor is started and shut down by the check. Runs under paused time: thousands of requests take
+    /// milliseconds, and are the same for the same seed.
     pub fn check(self, make: impl FnOnce(Arc<dyn Consumer>) -> Arc<dyn Processor>) {
         block_on_paused(async {
-            let sink = Sink::new();
-            let flaky = Flaky::new(self.seed, self.rates, sink.clone());
-            let processor = make(flaky);
+            let (next, sink) = self.downstream();
+            let processor = make(next);
             let (host, _) = host(&settings("under_test"));
             processor.start(host).await.unwrap_or_else(|error| panic!("cannot start: {error}"));
-            let fates = self.run_clients(&processor).await;
-            let stopped = processor.shutdown(Instant::now() + SHUTDOWN_MAX).await;
-            stopped.unwrap_or_else(|error| panic!("shutdown: {error}"));
-            self.judge(&fates, &sink);
+            let stop = async {
+                let stopped = processor.shutdown(Instant::now() + SHUTDOWN_MAX).await;
+                stopped.unwrap_or_else(|error| panic!("shutdown: {error}"));
+            };
+            self.run(processor.clone(), &sink, stop).await;
         });
     }
 
-    async fn run_clients(self, processor: &Arc<dyn Processor>) -> BTreeMap<u64, Fate> {
+    /// What to put behind something that [`Contract::run`] checks, and what it delivers to.
+    pub fn downstream(self) -> (Arc<dyn Consumer>, Arc<Sink>) {
+        let sink = Sink::new();
+        (Flaky::new(self.seed, self.rates, sink.clone()), sink)
+    }
+
+    /// Runs the check against anything: a receiver with its real client, an exporter with a real server.
+    ///
+    /// `entry` is where clients hand over their requests; for a receiver it is a client that sends them over the network
+    /// and turns the answer into the error it stands for. Downstream is [`Contract::downstream`]; for an exporter it is
+    /// put behind the server. `stop` ends what is under test, which then holds nothing any more. Do not pause time where
+    /// real sockets are used.
+    pub async fn run(self, entry: Arc<dyn Consumer>, sink: &Sink, stop: impl Future<Output = ()>) {
+        let fates = self.run_clients(&entry).await;
+        stop.await;
+        self.judge(&fates, sink);
+    }
+
+    async fn run_clients(self, entry: &Arc<dyn Consumer>) -> BTreeMap<u64, Fate> {
         let payloads = Arc::new(Mutex::new(Payloads::small()));
         let fates = Fates::default();
         let mut clients = JoinSet::new();
         for client in 0..self.clients {
             let rng = Rng::with_seed(self.seed.wrapping_mul(1_000_003).wrapping_add(client as u64));
-            clients.spawn(self.client(rng, processor.clone(), payloads.clone(), fates.clone()));
+            clients.spawn(self.client(rng, entry.clone(), payloads.clone(), fates.clone()));
         }
         while let Some(ended) = clients.join_next().await {
             ended.expect("a client panicked");
@@ -115,7 +133,7 @@ impl Contract {
     async fn client(
         self,
         mut rng: Rng,
-        processor: Arc<dyn Processor>,
+        entry: Arc<dyn Consumer>,
         payloads: Arc<Mutex<Payloads>>,
         fates: Fates,
     ) {
@@ -126,7 +144,7 @@ impl Contract {
             let batch = Batch::new(payload);
             let patience =
                 (rng.f64() < self.impatient).then(|| Duration::from_millis(rng.u64(0..=PATIENCE_MAX_MILLIS)));
-            let fate = deliver(&*processor, &batch, patience).await;
+            let fate = deliver(&*entry, &batch, patience).await;
             lock(&fates).extend(ids.into_iter().map(|id| (id, fate)));
             if rng.bool() {
                 tokio::time::sleep(Duration::from_millis(rng.u64(0..5))).await;
@@ -161,11 +179,11 @@ impl Contract {
     }
 }
 
-async fn deliver(processor: &dyn Processor, batch: &Batch, patience: Option<Duration>) -> Fate {
+async fn deliver(entry: &dyn Consumer, batch: &Batch, patience: Option<Duration>) -> Fate {
     let mut fate = Fate::default();
     let attempts = async {
         for _ in 0..ATTEMPTS_MAX {
-            match processor.consume(batch.clone()).await {
+            match entry.consume(batch.clone()).await {
                 Ok(()) => {
                     fate.acknowledged = true;
                     return;

@@ -8,6 +8,9 @@
 //! ```
 //!
 //! The configuration passed in must be valid: with everything required, on loopback, with port 0.
+//!
+//! That a receiver or an exporter neither loses nor doubles anything, and hands on errors as what they are, is checked over
+//! its real protocol: put a client or a server of the test's own around it and use [`Contract::run`].
 
 mod config;
 mod contract;

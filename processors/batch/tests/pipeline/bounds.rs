@@ -62,6 +62,28 @@ async fn a_pending_batch_is_sent_when_it_takes_the_last_room() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn overload_does_not_cut_batches_small() {
+    let sink = Sink::new();
+    let gate = Gate::closed(sink.clone());
+    let batch = Fixture::new(Config { send_batch_size: 10_000, ..config() }, gate.clone());
+    // Five requests of a megabyte make a batch. The room is no multiple of that, and is taken one and a half times.
+    let payload = Payloads::rich().request(Signal::Traces, 2000);
+    let callers: Vec<_> = (0..100)
+        .map(|_| {
+            let (processor, batch) = (batch.processor.clone(), Batch::new(payload.clone()));
+            tokio::spawn(async move { processor.consume(batch).await })
+        })
+        .collect();
+    gate.wait_for_waiting(EXPORTS_MAX).await;
+    settle().await;
+    gate.open();
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert_eq!(sink.batch_sizes(), [10_000; 20]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_in_very_many_parts_goes_a_few_at_a_time() {
     let sink = Sink::new();
     let gate = Gate::closed(sink.clone());

@@ -12,7 +12,31 @@ pub fn registry() -> Registry {
         .processor(batch_processor::Factory)
         .processor(resource_processor::Factory)
         // Exporters
+        .exporter(debug_exporter::Factory)
         .exporter(nop_exporter::Factory)
+        .exporter(otlp_grpc_exporter::Factory)
         // Connectors
         .connector(forward_connector::Factory)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use spanbridge_component::Kind;
+
+    use super::*;
+
+    #[test]
+    fn no_two_types_of_a_kind_share_a_name_or_an_alias() {
+        for kind in [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension] {
+            let mut seen = BTreeSet::new();
+            for registered in registry().registered(kind) {
+                let descriptor = registered.descriptor;
+                for name in std::iter::once(&descriptor.type_name).chain(descriptor.aliases) {
+                    assert!(seen.insert(*name), "two {} called {name}", kind.section());
+                }
+            }
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! One created component with what the service keeps about it.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -118,6 +120,21 @@ impl Instance {
     }
 }
 
+/// Polls a call within a borrowed span: on the data path, where [`Instrument`] would clone the span each time.
+struct Entered<'a, F> {
+    span: &'a Span,
+    call: F,
+}
+
+impl<F: Future + Unpin> Future for Entered<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<F::Output> {
+        let _entered = self.span.enter();
+        Pin::new(&mut self.call).poll(context)
+    }
+}
+
 /// Runs `call` on a task of its own, so that a panic in it ends that task only; dropping the future aborts it.
 async fn contained<T: Send + 'static>(
     call: impl Future<Output = T> + Send + 'static,
@@ -160,7 +177,7 @@ impl<C: Consumer + ?Sized + 'static> InSpan<C> {
 #[async_trait]
 impl<C: Consumer + ?Sized> Consumer for InSpan<C> {
     async fn consume(&self, batch: Batch) -> Result<(), ConsumeError> {
-        self.inner.consume(batch).instrument(self.span.clone()).await
+        Entered { span: &self.span, call: self.inner.consume(batch) }.await
     }
 
     fn capabilities(&self) -> Capabilities {

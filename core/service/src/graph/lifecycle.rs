@@ -51,9 +51,7 @@ impl Graph {
     /// Starts everything in order, and stops at the first failure. What was told to start, the failed one included,
     /// is then for [`Graph::shutdown`] to stop; so it is when this future is dropped half-way.
     pub(crate) async fn start(&mut self) -> Result<(), StartFailure> {
-        if self.extensions > 0 {
-            tracing::info!("Starting extensions...");
-        }
+        tracing::info!("Starting extensions...");
         while let Some(instance) = self.instances.get(self.touched) {
             self.touched += 1;
             instance.announce_start();
@@ -75,8 +73,10 @@ impl Graph {
         let end = Instant::now() + timeout;
         let stages = self.stages();
         let mut report = ShutdownReport::default();
+        let mut stopping_extensions = false;
         for (done, stage) in stages.iter().enumerate() {
-            if stage.iter().any(|instance| instance.kind == Kind::Extension) {
+            if !stopping_extensions && stage.iter().any(|instance| instance.kind == Kind::Extension) {
+                stopping_extensions = true;
                 tracing::info!("Stopping extensions...");
             }
             let now = Instant::now();

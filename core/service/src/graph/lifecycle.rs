@@ -71,30 +71,27 @@ impl Graph {
     /// that hangs cannot take the time of the others.
     pub(crate) async fn shutdown(&mut self, timeout: Duration) -> ShutdownReport {
         let end = Instant::now() + timeout;
-        let stages = self.stages();
+        let (components, extensions) = self.stages();
+        let mut stages_left = components.len() + extensions.len();
         let mut report = ShutdownReport::default();
-        let mut stopping_extensions = false;
-        for (done, stage) in stages.iter().enumerate() {
-            if !stopping_extensions && stage.iter().any(|instance| instance.kind == Kind::Extension) {
-                stopping_extensions = true;
-                tracing::info!("Stopping extensions...");
-            }
-            let now = Instant::now();
-            let stages_left = u32::try_from(stages.len() - done).unwrap_or(u32::MAX);
-            let deadline = now + end.saturating_duration_since(now) / stages_left;
-            let results = join_all(stage.iter().map(|instance| instance.shutdown(deadline))).await;
-            for (instance, result) in stage.iter().zip(results) {
-                report.failures.extend(result.err().map(|error| failure(instance, error)));
-            }
+        for stage in components {
+            stop_stage(&stage, end, stages_left, &mut report).await;
+            stages_left -= 1;
+        }
+        tracing::info!("Stopping extensions...");
+        for extension in extensions {
+            stop_stage(&[extension], end, stages_left, &mut report).await;
+            stages_left -= 1;
         }
         self.touched = 0;
         report
     }
 
-    /// What was started, in the order in which to stop it; the members of a stage do not depend on one another.
-    fn stages(&self) -> Vec<Vec<&Instance>> {
-        let (extensions, components) =
-            self.instances[..self.touched].split_at(self.extensions.min(self.touched));
+    /// What was started, in the order in which to stop it: the pipelines' components in stages whose members do not
+    /// depend on one another, and the extensions, which may use one another and so stop one at a time.
+    fn stages(&self) -> (Vec<Vec<&Instance>>, Vec<&Instance>) {
+        let touched = &self.instances[..self.touched];
+        let (extensions, components) = touched.split_at(self.extensions.min(self.touched));
         let mut stages: Vec<Vec<&Instance>> = Vec::new();
         for instance in components.iter().rev() {
             match stages.last_mut() {
@@ -102,9 +99,18 @@ impl Graph {
                 _ => stages.push(vec![instance]),
             }
         }
-        // Extensions may use one another, so they stop one at a time.
-        stages.extend(extensions.iter().rev().map(|extension| vec![extension]));
-        stages
+        (stages, extensions.iter().rev().collect())
+    }
+}
+
+/// Stops the members of a stage at the same time, within an equal share of what is left until `end`.
+async fn stop_stage(stage: &[&Instance], end: Instant, stages_left: usize, report: &mut ShutdownReport) {
+    let now = Instant::now();
+    let shares = u32::try_from(stages_left.max(1)).unwrap_or(u32::MAX);
+    let deadline = now + end.saturating_duration_since(now) / shares;
+    let results = join_all(stage.iter().map(|instance| instance.shutdown(deadline))).await;
+    for (instance, result) in stage.iter().zip(results) {
+        report.failures.extend(result.err().map(|error| failure(instance, error)));
     }
 }
 

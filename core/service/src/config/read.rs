@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use spanbridge_component::{ComponentId, IdError, Kind, PipelineId, Problem, Severity};
 use spanbridge_config::document::Entry as KeyValue;
-use spanbridge_config::{Diagnostic, Diagnostics, Document, Node, Value, nearest};
+use spanbridge_config::{Decoded, Diagnostic, Diagnostics, Document, Node, Value, nearest};
 
 use super::{Components, Config, Defined, Pipeline, ServiceSection, check};
 use crate::registry::{Checks, Entry, Recipe, Registry, Role, Types};
@@ -138,12 +138,17 @@ impl Reader<'_> {
         self.refuse_unknown_keys(node, &[SERVICE], &SERVICE_KEYS);
         let telemetry = node.get("telemetry").and_then(|node| {
             let path = [SERVICE, "telemetry"];
-            let decoded = match self.checks {
+            let decoded: Decoded<telemetry::Config> = match self.checks {
                 Checks::All => document.decode_and_validate(node, &path, telemetry::UNSUPPORTED),
                 Checks::Types => document.decode(node, &path, telemetry::UNSUPPORTED),
             };
-            let (config, found) = decoded.into_parts();
+            let (mut config, found) = decoded.into_parts();
             self.found.extend(found);
+            // The one block that is on by default and that null switches off, as in the Go collector.
+            let is_off = node.get("logs").and_then(|logs| logs.get("sampling")).is_some_and(Node::is_null);
+            if let Some(config) = config.as_mut().filter(|_| is_off) {
+                config.logs.sampling.enabled = false;
+            }
             config
         });
         let extensions = node.get("extensions").and_then(|node| self.decode(node, &[SERVICE, "extensions"]));

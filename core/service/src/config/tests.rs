@@ -185,6 +185,18 @@ fn the_effective_configuration_has_every_default_and_ids_as_written() {
 }
 
 #[test]
+fn log_sampling_is_on_unless_it_is_null_or_says_otherwise() {
+    let enabled = |sampling: &str| {
+        let service = format!(
+            "service: {{telemetry: {{logs: {sampling}}}, pipelines: {{traces: {{receivers: [in], exporters: [out]}}}}}}\n"
+        );
+        crate::testing::config(&with(&service), &Recorder::default()).telemetry().logs.sampling.enabled
+    };
+    assert!(enabled("{}") && enabled("{sampling: {initial: 3}}"));
+    assert!(!enabled("{sampling: }") && !enabled("{sampling: {enabled: false}}"));
+}
+
+#[test]
 fn the_schema_allows_every_type_by_name_and_by_alias_and_nothing_else() {
     let schema = registry(&Recorder::default()).schema();
     let exporters = &schema["properties"]["exporters"];

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use spanbridge_component::{Problems, Validate};
-use spanbridge_config::{Duration, Optional};
+use spanbridge_config::Duration;
 use tracing::level_filters::LevelFilter;
 
 /// The process's own logs.
@@ -24,8 +24,9 @@ pub struct Config {
     pub disable_stacktrace: bool,
     /// Only `false`: there is no development mode.
     pub development: bool,
-    /// Writes the first few equal records of each window and then only every so-manieth; null switches it off.
-    pub sampling: Optional<Sampling>,
+    /// Writes the first few equal records of each window and then only every so-manieth. Null switches it off.
+    #[schemars(with = "Option<Sampling>")]
+    pub sampling: Sampling,
     /// Where to: `stdout`, `stderr`, a file path, or `file:///` and an absolute path. Files are appended to.
     pub output_paths: Vec<String>,
     /// Fields added to every record.
@@ -42,7 +43,7 @@ impl Default for Config {
             disable_caller: false,
             disable_stacktrace: true,
             development: false,
-            sampling: Optional::on(Sampling::default()),
+            sampling: Sampling::default(),
             output_paths: vec!["stderr".into()],
             initial_fields: serde_json::Map::new(),
             disable_zap_resource: false,
@@ -73,9 +74,7 @@ impl Validate for Config {
                 });
             }
         }
-        if let Some(sampling) = self.sampling.as_ref()
-            && sampling.tick.is_zero()
-        {
+        if self.sampling.enabled && self.sampling.tick.is_zero() {
             problems.at("sampling", |p| {
                 p.error_at("tick", "must be greater than zero")
                     .help("`sampling: {enabled: false}` writes every record");
@@ -88,6 +87,8 @@ impl Validate for Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {
+    /// Whether records are left out at all.
+    pub enabled: bool,
     /// Length of a window, which each level and message has for itself; more than zero.
     pub tick: Duration,
     /// The first so many records of a window are written.
@@ -98,7 +99,7 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { tick: Duration::from_secs(10), initial: 10, thereafter: 100 }
+        Self { enabled: true, tick: Duration::from_secs(10), initial: 10, thereafter: 100 }
     }
 }
 

@@ -79,7 +79,7 @@ impl Logging {
     pub fn give_up(&self) {
         let is_early = matches!(*self.read(), State::Early(_));
         if is_early {
-            let config = Config { sampling: spanbridge_config::Optional::off(), ..Config::default() };
+            let config = Config::default();
             if let Ok(outputs) = Outputs::open(&config.output_paths) {
                 let layout =
                     Layout { encoding: config.encoding, with_caller: true, first_fields: Map::new() };
@@ -111,7 +111,7 @@ impl Logging {
             with_caller: !config.disable_caller,
             first_fields: first_fields(config, resource),
         };
-        let sampler = config.sampling.as_ref().cloned().map(Sampler::new);
+        let sampler = config.sampling.enabled.then(|| Sampler::new(config.sampling.clone()));
         self.switch_to(Logger { layout, sampler, outputs }, config.level.filter());
     }
 

@@ -3,7 +3,6 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use spanbridge_component::telemetry::Telemetry;
 use spanbridge_component::{Kind, Settings};
-use spanbridge_config::Optional;
 use tracing::subscriber::with_default;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -122,8 +121,8 @@ fn equal_records_are_thinned_out_unless_sampling_is_off() {
     let log = || (0..15).for_each(|_| tracing::info!("m"));
     let sampling = |sampling| Config { sampling, ..Config::default() };
     let few = Sampling { initial: 2, thereafter: 5, ..Sampling::default() };
-    assert_eq!(written_with(&sampling(Optional::on(few)), log).len(), 4, "1, 2, 7 and 12");
-    assert_eq!(written_with(&sampling(Optional::off()), log).len(), 15);
+    assert_eq!(written_with(&sampling(few), log).len(), 4, "1, 2, 7 and 12");
+    assert_eq!(written_with(&sampling(Sampling { enabled: false, ..Sampling::default() }), log).len(), 15);
     assert_eq!(written_with(&Config::default(), log).len(), 10, "on by default");
 }
 

@@ -23,6 +23,7 @@ use spanbridge_component::{
     ReceiverFactory as _, Settings, Signal, Status, StatusSink, async_trait,
 };
 use spanbridge_pdata::sample::{rich_logs, rich_metrics, rich_traces};
+use spanbridge_testkit::conformance::Subject;
 use spanbridge_transport::grpc::ServerConfig;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -393,4 +394,53 @@ async fn shutdown_answers_what_it_can_and_reports_what_it_cuts() {
     assert!(timeout(SHORT, call).await.unwrap().unwrap().is_err(), "not acknowledged");
     assert_eq!(rig.spans(), [10, 0, 10]);
     rig.receiver.shutdown(Instant::now()).await.unwrap();
+}
+
+/// Any free port, so that instances live side by side.
+fn conforming() -> Config {
+    spanbridge_config::from_yaml("{protocols: {grpc: {endpoint: \"localhost:0\"}}}").unwrap()
+}
+
+/// What the testkit's macro checks, but for decoding: `Toggle` needs the project's own decoder, not JSON's.
+mod conformance {
+    use spanbridge_testkit::conformance as suite;
+
+    use super::*;
+
+    fn subject() -> Subject {
+        Subject::receiver(Factory, conforming())
+    }
+
+    #[test]
+    fn the_descriptor_is_sound() {
+        suite::the_descriptor_is_sound::<Config>(&subject().descriptor);
+    }
+
+    #[test]
+    fn the_configuration_survives_a_round_trip() {
+        for config in [Config::default(), conforming()] {
+            let printed = serde_json::to_string(&config).unwrap();
+            assert_eq!(spanbridge_config::from_yaml::<Config>(&printed).unwrap(), config, "{printed}");
+        }
+    }
+
+    #[test]
+    fn the_schema_describes_every_key() {
+        suite::the_schema_describes_every_key::<Config>();
+    }
+
+    #[test]
+    fn shuts_down_without_a_start() {
+        suite::shuts_down_without_a_start(&subject());
+    }
+
+    #[test]
+    fn shuts_down_after_a_start_and_leaves_no_task() {
+        suite::shuts_down_after_a_start(&subject());
+    }
+
+    #[test]
+    fn two_instances_live_side_by_side() {
+        suite::two_instances_live_side_by_side(&subject());
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::{ComponentId, Consumer, ShutdownError, StartError};
 
@@ -134,12 +135,28 @@ pub struct Host {
     kind: Kind,
     id: ComponentId,
     sink: Arc<dyn StatusSink>,
+    draining: CancellationToken,
 }
 
 impl Host {
     /// The host as the component `id` sees it.
     pub fn new(kind: Kind, id: ComponentId, sink: Arc<dyn StatusSink>) -> Self {
-        Self { kind, id, sink }
+        Self { kind, id, sink, draining: CancellationToken::new() }
+    }
+
+    /// The same, in a process that cancels `draining` when it begins to shut down.
+    #[must_use]
+    pub fn with_draining(mut self, draining: CancellationToken) -> Self {
+        self.draining = draining;
+        self
+    }
+
+    /// Cancelled when the process begins to shut down, before any component's `shutdown` is called.
+    ///
+    /// Receivers stop first, and wait for what is in flight. A component that lets callers wait for more telemetry to
+    /// come takes this as the sign not to.
+    pub fn draining(&self) -> &CancellationToken {
+        &self.draining
     }
 
     /// Reports how this component is doing.

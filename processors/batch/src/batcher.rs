@@ -8,6 +8,7 @@ use std::time::Duration;
 use spanbridge_component::{
     Acknowledges, Batch, BuildError, ConsumeError, Consumer, Metadata, Payload, Settings,
 };
+use tokio::select;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,8 @@ pub(crate) struct Batcher {
     pub(crate) metrics: Metrics,
     /// Cancelled when the time to drain is over.
     pub(crate) cut_off: CancellationToken,
+    /// Cancelled when nothing more is taken.
+    stopped: CancellationToken,
     limits: Limits,
     metadata_keys: Vec<String>,
     shards: Mutex<Shards>,
@@ -70,6 +73,7 @@ impl Batcher {
             acknowledges,
             metrics,
             cut_off: CancellationToken::new(),
+            stopped: CancellationToken::new(),
             limits,
             metadata_keys: config.metadata_keys.iter().map(|key| key.to_lowercase()).collect(),
             shards: Mutex::new(Shards::new(limits)),
@@ -102,8 +106,22 @@ impl Batcher {
         Ok(outcomes)
     }
 
+    /// Watches for the process to drain: from then on nothing waits for more to come, so that the receivers, which stop
+    /// first, get their answers.
+    pub(crate) fn watch(self: &Arc<Self>, draining: CancellationToken) {
+        let batcher = self.clone();
+        let task = async move {
+            select! {
+                () = draining.cancelled() => batcher.shards().hurry(),
+                () = batcher.stopped.cancelled() => {}
+            }
+        };
+        self.spawn(task, self.tasks.token());
+    }
+
     /// Takes nothing more, sends what is pending on its way, and waits for everything that is.
     pub(crate) async fn drain(&self) {
+        self.stopped.cancel();
         self.shards().stop();
         self.room.close();
         self.tasks.close();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use spanbridge_component::{
-    Acknowledges, Batch, BuildError, Capabilities, Code, Component, ConsumeError, Consumer, Processor,
-    Settings, ShutdownError,
+    Acknowledges, Batch, BuildError, Capabilities, Code, Component, ConsumeError, Consumer, Host, Processor,
+    Settings, ShutdownError, StartError,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -42,6 +42,11 @@ impl BatchProcessor {
 
 #[async_trait]
 impl Component for BatchProcessor {
+    async fn start(&self, host: Host) -> Result<(), StartError> {
+        self.batcher.watch(host.draining().clone());
+        Ok(())
+    }
+
     /// Exports what is pending, without waiting for timers, and waits for all exports until `deadline`.
     async fn shutdown(&self, deadline: Instant) -> Result<(), ShutdownError> {
         let drained = timeout_at(deadline, self.batcher.drain()).await;

@@ -218,6 +218,14 @@ impl Shards {
         Some(Closed { payload: open.payload, taken: open.taken, trigger: Trigger::Timeout })
     }
 
+    /// Lets nothing wait any more: what is pending is closed, and so is what comes.
+    pub(crate) fn hurry(&mut self) {
+        self.limits.enough = NonZeroUsize::MIN;
+        for shard in self.by_key.values_mut() {
+            shard.close(Trigger::Timeout);
+        }
+    }
+
     /// Takes nothing more, and closes everything that is pending.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;

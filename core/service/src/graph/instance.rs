@@ -12,6 +12,7 @@ use spanbridge_component::{
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
 use crate::status::{StatusBoard, StatusCell};
@@ -55,9 +56,9 @@ impl Instance {
     }
 
     /// Starts the component. A panic in it counts as an error.
-    pub(crate) async fn start(&self) -> Result<(), StartError> {
+    pub(crate) async fn start(&self, draining: CancellationToken) -> Result<(), StartError> {
         self.report(Status::Starting);
-        let host = Host::new(self.kind, self.id.clone(), self.status.clone());
+        let host = Host::new(self.kind, self.id.clone(), self.status.clone()).with_draining(draining);
         let component = self.component.clone();
         let result = contained(async move { component.start(host).await }, &self.span)
             .await

@@ -56,7 +56,7 @@ impl Graph {
             self.touched += 1;
             instance.announce_start();
             instance
-                .start()
+                .start(self.draining.clone())
                 .await
                 .map_err(|error| StartFailure { component: instance.name(), reason: error.to_string() })?;
             instance.announce_started();
@@ -66,10 +66,12 @@ impl Graph {
 
     /// Stops what was started: receivers first, then along the flow of data, extensions last.
     ///
+    /// First every component is told that the process drains, so that none lets callers wait for more to come.
     /// Components that do not depend on one another stop at the same time. Each such stage has an equal share of the
     /// time that is left until `timeout` has passed, so a stage that is quick leaves more to those after it, and one
     /// that hangs cannot take the time of the others.
     pub(crate) async fn shutdown(&mut self, timeout: Duration) -> ShutdownReport {
+        self.draining.cancel();
         let end = Instant::now() + timeout;
         let (components, extensions) = self.stages();
         let mut stages_left = components.len() + extensions.len();

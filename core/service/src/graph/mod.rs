@@ -12,6 +12,8 @@ pub use lifecycle::{Failure, ShutdownReport, StartFailure};
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::Environment;
 use crate::config::Config;
 use crate::status::StatusBoard;
@@ -29,6 +31,8 @@ pub(crate) struct Graph {
     extensions: usize,
     /// How many of `instances` have been told to start.
     touched: usize,
+    /// Cancelled when the shutdown begins.
+    draining: CancellationToken,
 }
 
 impl Graph {
@@ -46,6 +50,6 @@ impl Graph {
         }
         let extensions = instances.len();
         instances.extend(build::pipelines(config, environment, board)?);
-        Ok(Self { instances, extensions, touched: 0 })
+        Ok(Self { instances, extensions, touched: 0, draining: CancellationToken::new() })
     }
 }

@@ -6,6 +6,7 @@ use batch_processor::{Acknowledge, Config};
 use spanbridge_component::ConsumeError;
 use spanbridge_testkit::{Failing, Gate, Sink, metric};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Fixture, config, millis, settle};
 
@@ -25,6 +26,25 @@ async fn shutdown_sends_what_is_pending_without_waiting_for_the_timer() {
     let labels = &[("processor", "batch")];
     let triggered = metric(&batch.telemetry, "otelcol_processor_batch_timeout_trigger_send", labels);
     assert_eq!(triggered, Some(2.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_waits_for_more_once_the_process_drains() {
+    let sink = Sink::new();
+    let settings = spanbridge_testkit::settings("batch");
+    let draining = CancellationToken::new();
+    let host = spanbridge_testkit::host(&settings).0.with_draining(draining.clone());
+    let mut batch = Fixture::with_settings(settings, config(), sink.clone());
+    batch.processor.start(host).await.unwrap();
+    let start = Instant::now();
+    let pending = batch.send(3);
+    settle().await;
+    draining.cancel();
+    assert_eq!(pending.await.unwrap(), Ok(()));
+    let late = batch.send(4);
+    assert_eq!(late.await.unwrap(), Ok(()));
+    assert_eq!((start.elapsed(), sink.items()), (millis(0), 7));
+    batch.shut_down().await;
 }
 
 #[tokio::test(start_paused = true)]

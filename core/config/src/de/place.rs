@@ -73,9 +73,7 @@ impl NodeDeserializer<'_> {
 
     /// The value if it stands on one line, otherwise its key.
     fn best_span(self) -> Span {
-        let span = self.node.span;
-        let handy = span.is_some() && span.start.line == span.end.line && span.start != span.end;
-        if handy || !self.key.is_some() { span } else { self.key }
+        self.node.handy_span().unwrap_or(if self.key.is_some() { self.key } else { self.node.span })
     }
 
     /// What to write instead, for common slips.

@@ -330,3 +330,12 @@ fn many_errors_end_in_finite_time() {
     assert!(value.is_none());
     assert!(found.len() <= ROUNDS_MAX, "{}", found.len());
 }
+
+#[test]
+fn the_schema_of_a_squashed_configuration_has_the_keys_of_all_parts() {
+    let schema = crate::schema::of::<Config>();
+    let properties = schema["properties"].as_object().unwrap();
+    for key in ["endpoint", "max_size", "timeout", "queue"] {
+        assert!(properties.contains_key(key), "{key} is missing in {schema:#}");
+    }
+}

@@ -38,12 +38,18 @@ impl Validate for Config {
         if self.endpoint.is_empty() {
             problems.error_at("endpoint", "must be set").help("write host:port");
         }
+        if self.sealed.is_on() {
+            problems.error_at("sealed", "must be off");
+        }
         if self.retries > 10 {
             problems.warn_at("retries", "is a lot");
         }
         problems.at("lines", |problems| {
             for (index, line) in self.lines.iter().enumerate() {
                 problems.at(index, |problems| {
+                    if line.name == "long" {
+                        problems.error_at("shape", "must be set");
+                    }
                     if line.width < 0 {
                         problems.error_at("width", "must not be negative");
                     }
@@ -91,7 +97,10 @@ fn every_error_of_a_component_is_shown_with_its_place() {
 
 #[test]
 fn validation_points_at_values_and_at_the_nearest_place_for_absent_ones() {
-    assert_snapshot!(seen("exporters:\n  x:\n    retries: 11\n    lines:\n    - width: -1\n", &[]));
+    assert_snapshot!(seen(
+        "exporters:\n  x:\n    retries: 11\n    lines:\n    - name: long\n      width: -1\n    sealed:\n      phrase: x\n",
+        &[]
+    ));
 }
 
 #[test]

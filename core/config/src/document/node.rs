@@ -142,6 +142,12 @@ impl Node {
         self.origin == Origin::Default
     }
 
+    /// Its place, if that shows the value in one line.
+    pub(crate) fn handy_span(&self) -> Option<Span> {
+        let Span { start, end, .. } = self.span;
+        (self.span.is_some() && start.line == end.line && start != end).then_some(self.span)
+    }
+
     /// The value as the source has it: the reference instead of what it stands for.
     pub fn written(&self) -> Option<&str> {
         match &self.origin {

@@ -84,11 +84,10 @@ impl Document {
         for step in &problem.path {
             let is_index = here.is_some_and(|node| matches!(node.value, Value::List(_)));
             dotted.push_str(&de::step(step, is_index, dotted.is_empty()));
-            here = here.and_then(|node| child(node, step));
-            if let Some(node) = here
-                && node.span.is_some()
-            {
-                span = node.span;
+            let below = here.and_then(|node| child(node, step));
+            here = below.map(|(node, _)| node);
+            if let Some((node, key)) = below {
+                span = [node.handy_span(), key, Some(node.span)].into_iter().flatten().next().unwrap_or(span);
             }
         }
         let mut diagnostic = Diagnostic {
@@ -115,10 +114,11 @@ impl Document {
     }
 }
 
-fn child<'a>(node: &'a Node, step: &str) -> Option<&'a Node> {
+/// The value at a step with the place of its key.
+fn child<'a>(node: &'a Node, step: &str) -> Option<(&'a Node, Option<Span>)> {
     match &node.value {
-        Value::Map(map) => map.get(step),
-        Value::List(items) => items.get(step.parse::<usize>().ok()?),
+        Value::Map(map) => map.entry(step).map(|entry| (&entry.value, Some(entry.key.span))),
+        Value::List(items) => items.get(step.parse::<usize>().ok()?).map(|item| (item, None)),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use crate::yaml::{DEPTH_MAX, weight};
 /// How many references one value may expand one after the other.
 const ROUNDS_MAX: usize = 1000;
 /// How much all references of a configuration may expand to, in the unit of [`weight`] (about bytes).
-const EXPANDED_MAX_WEIGHT: usize = 64 << 20;
+const EXPANDED_MAX_WEIGHT: usize = 32 << 20;
 
 /// After this many failures the rest stays as it is.
 const FAILURES_MAX: usize = 100;

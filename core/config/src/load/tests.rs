@@ -215,3 +215,22 @@ fn variables_without_value_are_told_once() {
 fn an_overridden_reference_is_never_resolved() {
     assert_eq!(root(&["yaml:a: ${nope:x}", "yaml:a: 1"], &[], &[]), "{a: 1}");
 }
+
+proptest::proptest! {
+    // Some of these expand up to the bound, which takes a while.
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn expansion_of_anything_ends(
+        text in "([a$]|\\$\\{(env:)?[AB](:-b)?\\}|\\$\\{env:\\$\\{A\\}\\}|[\\[\\],{}: ]){0,12}",
+        a in "([AB1$]|\\$\\{(env:)?[AB]\\}|[\\[\\],]|\\{x: ){0,6}",
+        b in "([AB1$]|\\$\\{(env:)?[AB]\\}|[\\[\\],]|: ){0,6}",
+    ) {
+        let _ = root(&[&format!("yaml:v: {text}")], &[], &[("A", &a), ("B", &b)]);
+    }
+
+    #[test]
+    fn no_arguments_panic(config in "\\PC{0,40}", set in "\\PC{0,40}") {
+        let _ = root(&[&format!("yaml:{config}")], &[&set], &[]);
+    }
+}

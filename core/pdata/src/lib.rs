@@ -11,6 +11,8 @@ mod ascii;
 mod assembler;
 mod attributes;
 mod codec;
+#[cfg(test)]
+mod hostile;
 mod items;
 mod malformed;
 mod payload;

@@ -211,3 +211,64 @@ pub(crate) enum Role {
     /// The data of a metric: gauge, sum, ...
     MetricData,
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use prost_types::field_descriptor_proto::{Label, Type as Official};
+    use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
+
+    use super::*;
+
+    fn collect(scope: &str, message: &DescriptorProto, all: &mut Vec<(String, DescriptorProto)>) {
+        let name = format!("{scope}.{}", message.name());
+        message.nested_type.iter().for_each(|nested| collect(&name, nested, all));
+        all.push((name, message.clone()));
+    }
+
+    fn official() -> Vec<(String, DescriptorProto)> {
+        let set = FileDescriptorSet::decode(opentelemetry_proto::DESCRIPTORS).unwrap();
+        let mut all = Vec::new();
+        for file in &set.file {
+            file.message_type.iter().for_each(|message| collect(file.package(), message, &mut all));
+        }
+        all
+    }
+
+    fn our_type(field: &FieldDescriptorProto) -> Type {
+        let repeated = field.label() == Label::Repeated;
+        match field.r#type() {
+            Official::Uint64 if repeated => Type::PackedVarint,
+            Official::Fixed64 | Official::Double if repeated => Type::PackedFixed64,
+            Official::Fixed64 | Official::Sfixed64 | Official::Double => Type::Fixed64,
+            Official::Fixed32 => Type::Fixed32,
+            Official::String => Type::Str,
+            Official::Bytes if field.name() == "trace_id" => Type::TraceId,
+            Official::Bytes if field.name().ends_with("span_id") => Type::SpanId,
+            Official::Bytes => Type::Bytes,
+            Official::Message => {
+                let name = field.type_name().trim_start_matches('.');
+                Type::Message(*Message::ALL.iter().find(|message| message.full_name() == name).unwrap())
+            }
+            other if repeated => panic!("no rule for a repeated {other:?}"),
+            _ => Type::Varint,
+        }
+    }
+
+    #[test]
+    fn the_tables_say_what_the_official_descriptors_say() {
+        let official = official();
+        for (index, message) in Message::ALL.iter().enumerate() {
+            assert_eq!(*message as usize, index);
+            let (_, descriptor) = official.iter().find(|(name, _)| name == message.full_name()).unwrap();
+            let mut theirs: Vec<_> = descriptor
+                .field
+                .iter()
+                .map(|f| (f.number().cast_unsigned(), f.name(), our_type(f)))
+                .collect();
+            theirs.sort_by_key(|field| field.0);
+            let ours: Vec<_> = message.fields().iter().map(|f| (f.number, f.name, f.ty)).collect();
+            assert_eq!(ours, theirs, "{}", message.full_name());
+        }
+    }
+}

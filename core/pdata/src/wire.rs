@@ -38,6 +38,8 @@ pub(crate) const fn len_key(number: u32) -> u32 {
 /// ten bytes, of which the tenth may be 0 or 1.
 #[inline]
 pub(crate) fn read_varint(bytes: &[u8], pos: usize) -> Option<(u64, usize)> {
+    #[cfg(test)]
+    steps::add();
     let first = *bytes.get(pos)?;
     if first < 0x80 {
         return Some((u64::from(first), pos + 1));
@@ -178,6 +180,25 @@ impl Iterator for Fields<'_> {
         let field = read_field(self.message, self.pos)?;
         self.pos = field.end;
         Some(field)
+    }
+}
+
+/// Counts the varints read by this thread: the work of a walk, without a clock.
+#[cfg(test)]
+pub(crate) mod steps {
+    use std::cell::Cell;
+
+    thread_local!(static STEPS: Cell<usize> = const { Cell::new(0) });
+
+    pub(super) fn add() {
+        STEPS.set(STEPS.get() + 1);
+    }
+
+    /// The steps that `work` takes.
+    pub(crate) fn of<T>(work: impl FnOnce() -> T) -> usize {
+        let before = STEPS.get();
+        work();
+        STEPS.get() - before
     }
 }
 

@@ -1,0 +1,133 @@
+//! Resource views and edits.
+
+use proptest::prelude::*;
+use spanbridge_pdata::{Attribute, Payload, Signal, Value};
+
+use crate::generate::KEYS;
+use crate::model::AttributeEdit;
+use crate::{accept, check_invariant, model, payload, signals, tapes};
+
+fn values() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Empty),
+        "[a-z\u{e9}]{0,12}".prop_map(Value::Str),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(Value::Int),
+        (-1e9..1e9).prop_map(Value::Double),
+        prop::collection::vec(any::<u8>(), 0..4).prop_map(Value::Bytes),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
+            prop::collection::vec(("[ab]", inner), 0..4).prop_map(Value::Map),
+        ]
+    })
+}
+
+fn edits() -> impl Strategy<Value = AttributeEdit> {
+    let key = prop::sample::select(&KEYS[..]);
+    prop_oneof![
+        (key.clone(), values()).prop_map(|(key, value)| AttributeEdit::Insert(key, value)),
+        (key.clone(), values()).prop_map(|(key, value)| AttributeEdit::Update(key, value)),
+        (key.clone(), values()).prop_map(|(key, value)| AttributeEdit::Upsert(key, value)),
+        key.prop_map(AttributeEdit::Delete),
+        Just(AttributeEdit::RetainStrings),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn attribute_edits_do_to_bytes_what_they_do_to_trees(
+        signal in signals(),
+        tape in tapes(),
+        edits in prop::collection::vec(edits(), 0..5),
+    ) {
+        let payload = payload(signal, &tape);
+        let edited = payload.edit_resources(|attributes| edits.iter().for_each(|edit| edit.apply(attributes)));
+        let mut nodes = model::nodes(payload.decode().unwrap());
+        for node in &mut nodes {
+            for edit in &edits {
+                edit.apply_to_model(&mut node.resource);
+            }
+        }
+        check_invariant(&edited)?;
+        prop_assert_eq!(edited.items(), payload.items());
+        prop_assert_eq!(model::canonical(&edited), model::encode(&model::request(signal, nodes)));
+    }
+
+    #[test]
+    fn resource_views_show_what_prost_decodes(signal in signals(), tape in tapes()) {
+        let payload = payload(signal, &tape);
+        let nodes = model::nodes(payload.decode().unwrap());
+        prop_assert_eq!(payload.resources().count(), nodes.len());
+        for (view, node) in payload.resources().zip(&nodes) {
+            let pairs = node.resource.iter().flat_map(|resource| &resource.attributes);
+            let expected: Vec<_> = pairs.map(|pair| (pair.key.clone(), model::value(pair.value.as_ref()))).collect();
+            let seen: Vec<_> = view.attributes().map(|(key, value)| (key.to_owned(), value.to_value())).collect();
+            prop_assert_eq!(&seen, &expected);
+            for key in KEYS {
+                let first = expected.iter().find(|(candidate, _)| candidate == key).map(|(_, value)| value.clone());
+                prop_assert_eq!(view.get(key).map(|value| value.to_value()), first);
+            }
+            prop_assert_eq!(view.schema_url(), &node.schema_url);
+            prop_assert_eq!(view.items(), model::count(std::slice::from_ref(node)));
+        }
+    }
+
+    #[test]
+    fn the_editor_shows_what_the_view_shows(signal in signals(), tape in tapes()) {
+        let payload = payload(signal, &tape);
+        let mut views = payload.resources();
+        let unchanged = payload.edit_resources(|attributes| {
+            let view = views.next().unwrap();
+            let seen: Vec<_> = attributes.iter().map(|(key, value)| (key.to_owned(), value.to_value())).collect();
+            let expected: Vec<_> = view.attributes().map(|(key, value)| (key.to_owned(), value.to_value())).collect();
+            assert_eq!(seen, expected);
+            for key in KEYS {
+                let seen = attributes.get(key).map(|value| value.to_value());
+                assert_eq!(seen, view.get(key).map(|value| value.to_value()));
+            }
+        });
+        for (after, before) in unchanged.segments().iter().zip(payload.segments()) {
+            prop_assert_eq!(after.as_ptr(), before.as_ptr());
+        }
+    }
+
+    #[test]
+    fn a_value_survives_being_an_attribute(value in values()) {
+        let attribute = Attribute::new("key", value.clone());
+        prop_assert_eq!(attribute.value().to_value(), value);
+    }
+}
+
+#[test]
+fn unknown_fields_and_untouched_resources_stay_byte_for_byte() {
+    // ResourceSpans { Resource { KeyValue {}, unknown 100: [7, 7] } }
+    let touched = [0x0a, 9, 0x0a, 7, 0x0a, 0, 0xa2, 0x06, 2, 7, 7];
+    // ResourceSpans { Resource { KeyValue { key: "a" } } } with over-long lengths
+    let untouched = [0x0a, 0x8a, 0, 0x0a, 0x87, 0, 0x0a, 0x84, 0, 0x0a, 0x81, 0, b'a'];
+    let payload = accept(Signal::Traces, [&touched[..], &untouched].concat());
+    let attribute = Attribute::new("b", true);
+    let edited = payload.edit_resources(|attributes| {
+        if attributes.get("a").is_none() {
+            attributes.insert(&attribute);
+        }
+    });
+    let added = [0x0a, 7, 0x0a, 1, b'b', 0x12, 2, 0x10, 1];
+    let touched = [&[0x0a, 18, 0x0a, 16, 0x0a, 0, 0xa2, 0x06, 2, 7, 7][..], &added].concat();
+    assert_eq!(edited.segments().concat(), [&touched[..], &untouched].concat());
+    assert_eq!(edited.resources().next().unwrap().get("b").unwrap().as_bool(), Some(true));
+}
+
+#[test]
+fn values_nested_too_deeply_are_cut_off() {
+    let mut value = Value::Int(1);
+    for _ in 0..200 {
+        value = Value::Map(vec![("k".to_owned(), value)]);
+    }
+    let attribute = Attribute::new("deep", value);
+    let payload = accept(Signal::Traces, vec![0x0a, 0]);
+    let edited = payload.edit_resources(|attributes| attributes.upsert(&attribute));
+    let again = accept(Signal::Traces, edited.segments().concat());
+    assert!(Payload::decode(&again).is_ok());
+}

@@ -46,7 +46,7 @@ fn ascii_end(bytes: &[u8], start: usize) -> usize {
     let (steps, tail) = rest.as_chunks::<STEP>();
     let mut pos = start;
     for step in steps {
-        if step.iter().fold(0, |all, byte| all | byte) >= 0x80 {
+        if step.iter().fold(0, |high, byte| high | (byte & 0x80)) != 0 {
             return pos + leading_ascii(step);
         }
         pos += STEP;
@@ -54,8 +54,18 @@ fn ascii_end(bytes: &[u8], start: usize) -> usize {
     pos + leading_ascii(tail)
 }
 
+/// How many ASCII bytes there are before the first other one.
+#[inline]
 fn leading_ascii(bytes: &[u8]) -> usize {
-    bytes.iter().position(|byte| *byte >= 0x80).unwrap_or(bytes.len())
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let high = u64::from_le_bytes(*word) & 0x8080_8080_8080_8080;
+        if high != 0 {
+            return index * 8 + high.trailing_zeros() as usize / 8;
+        }
+    }
+    let ascii = tail.iter().position(|byte| *byte >= 0x80).unwrap_or(tail.len());
+    words.len() * 8 + ascii
 }
 
 #[cfg(test)]

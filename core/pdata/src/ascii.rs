@@ -19,12 +19,16 @@ impl AsciiRun {
         if stop <= self.end {
             return true;
         }
-        // Below `end` the byte at `end` is known not to be ASCII and inside the string.
-        if start < self.end {
-            return false;
-        }
-        self.end = ascii_end(bytes, start);
+        self.extend(bytes, start);
         stop <= self.end
+    }
+
+    #[inline(never)]
+    fn extend(&mut self, bytes: &[u8], start: usize) {
+        // Before the known end there is nothing to look for: the byte there is not ASCII.
+        if start >= self.end {
+            self.end = ascii_end(bytes, start);
+        }
     }
 
     /// Whether `bytes[start..stop]` is UTF-8. `start` must not go back between calls.

@@ -2,19 +2,22 @@
 //!
 //! Nothing malformed gets past it, because after the door requests of different clients are merged, and one client's bad
 //! bytes would spoil the others'. What prost (and with it any conforming decoder) refuses is refused here. Beyond that
-//! three things are refused that prost would decode: groups in unknown fields, ids of a wrong length, and strings that
-//! are not UTF-8 where a later value replaces them (prost refuses those as well).
+//! two things are refused that prost would decode: groups among unknown fields, and ids of a wrong length.
+
+mod actions;
+mod read;
 
 use crate::ascii::AsciiRun;
 use crate::malformed::{Fault, Malformed};
-use crate::schema::{Message, Role, Type};
-use crate::wire::{WireType, read_varint};
+use crate::schema::{Message, Role};
+use crate::wire::read_varint;
+use actions::{Op, action};
+use read::{
+    Stop, read_content, read_id, read_key, skip_fixed, skip_packed_fixed64, skip_packed_varints, skip_varint,
+};
 
 /// How deep messages may be nested, counted as prost does: the request is at depth 0.
 pub(crate) const MAX_DEPTH: usize = 100;
-
-/// Keys with an entry in the table: those of field numbers 0 to 16, the largest that OTLP uses.
-const TABLE_KEYS: usize = 17 * 8;
 
 /// Segments of a path that an error names before it abbreviates.
 const MAX_PATH_SEGMENTS: usize = 16;
@@ -38,7 +41,6 @@ pub(crate) fn validate(
 ) -> Result<Census, Malformed> {
     let mut walk = Walk {
         bytes,
-        pos: 0,
         message: root,
         base: depth,
         stack: Vec::with_capacity(16),
@@ -49,86 +51,7 @@ pub(crate) fn validate(
     };
     match walk.run() {
         Ok(()) => Ok(walk.census),
-        Err((fault, field)) => Err(walk.malformed(root, fault, field)),
-    }
-}
-
-/// A fault and the number of the field that it is in, 0 if unknown.
-type Stop = (Fault, u32);
-
-/// What to do on meeting a key in a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Action {
-    Known(Type),
-    /// One element of a packed field, given by itself.
-    Unpacked(WireType),
-    Unknown(WireType),
-    WrongWireType,
-    Group,
-    BadKey,
-}
-
-static ACTIONS: [[Action; TABLE_KEYS]; Message::ALL.len()] = actions();
-
-const fn actions() -> [[Action; TABLE_KEYS]; Message::ALL.len()] {
-    let mut table = [[Action::BadKey; TABLE_KEYS]; Message::ALL.len()];
-    let mut message = 0;
-    while message < Message::ALL.len() {
-        let fields = Message::ALL[message].fields();
-        let mut key = 0;
-        while key < TABLE_KEYS {
-            table[message][key] = unknown_action(key);
-            key += 1;
-        }
-        let mut field = 0;
-        while field < fields.len() {
-            let mut wire = 0;
-            while wire < 8 {
-                let key = fields[field].number as usize * 8 + wire;
-                table[message][key] = known_action(fields[field].ty, table[message][key]);
-                wire += 1;
-            }
-            field += 1;
-        }
-        message += 1;
-    }
-    table
-}
-
-/// The action for a key of a field that the message type does not know.
-const fn unknown_action(key: usize) -> Action {
-    match (key >> 3, key & 7) {
-        (0, _) => Action::BadKey,
-        (_, 0) => Action::Unknown(WireType::Varint),
-        (_, 1) => Action::Unknown(WireType::Fixed64),
-        (_, 2) => Action::Unknown(WireType::Len),
-        (_, 5) => Action::Unknown(WireType::Fixed32),
-        (_, 3 | 4) => Action::Group,
-        _ => Action::BadKey,
-    }
-}
-
-/// The action for a field of type `ty`, given what would be done if it were unknown.
-const fn known_action(ty: Type, unknown: Action) -> Action {
-    let Action::Unknown(wire) = unknown else { return unknown };
-    match (ty, wire) {
-        (Type::Varint, WireType::Varint)
-        | (Type::Fixed64, WireType::Fixed64)
-        | (Type::Fixed32, WireType::Fixed32)
-        | (
-            Type::Str
-            | Type::Bytes
-            | Type::TraceId
-            | Type::SpanId
-            | Type::PackedVarint
-            | Type::PackedFixed64
-            | Type::Message(_),
-            WireType::Len,
-        ) => Action::Known(ty),
-        (Type::PackedVarint, WireType::Varint) | (Type::PackedFixed64, WireType::Fixed64) => {
-            Action::Unpacked(wire)
-        }
-        _ => Action::WrongWireType,
+        Err(stop) => Err(walk.malformed(stop)),
     }
 }
 
@@ -151,7 +74,7 @@ struct MetricState {
 
 struct Walk<'a> {
     bytes: &'a [u8],
-    pos: usize,
+    /// The type of the innermost message.
     message: Message,
     base: usize,
     stack: Vec<Frame>,
@@ -165,42 +88,49 @@ impl<'a> Walk<'a> {
     fn run(&mut self) -> Result<(), Stop> {
         // Reads are bounded by the end of the innermost message: nothing may reach beyond it.
         let mut window = self.bytes;
+        let mut pos = 0;
         loop {
-            while self.pos == window.len() {
+            if pos == window.len() {
                 let Some(outer) = self.stack.pop() else { return Ok(()) };
                 self.message = outer.message;
-                window = self.bytes.get(..outer.end).unwrap_or_default();
+                window = self.window(outer.end);
+                continue;
             }
-            let key = self.key(window)?;
+            let (key, value) = read_key(window, pos)?;
             let field = key >> 3;
-            let action = match ACTIONS[self.message as usize].get(key as usize) {
-                Some(action) => *action,
-                None => unknown_action(key as usize),
+            let action = action(self.message, key);
+            pos = match action.op {
+                Op::KeyValue => match self.plain_key_values(window, key, value) {
+                    PlainRun::To(end) => end,
+                    PlainRun::Until(pair) => {
+                        let (start, stop) = read_content(window, pair, field)?;
+                        self.enter(window.len(), field, Message::KeyValue, start)?;
+                        window = self.window(stop);
+                        start
+                    }
+                },
+                Op::Message => {
+                    let (start, stop) = read_content(window, value, field)?;
+                    self.enter(window.len(), field, action.child, start)?;
+                    window = self.window(stop);
+                    start
+                }
+                Op::Str => self.string(window, value, field)?,
+                Op::Bytes => read_content(window, value, field)?.1,
+                Op::TraceId => read_id(window, value, field, 16, Fault::TraceIdLength)?,
+                Op::SpanId => read_id(window, value, field, 8, Fault::SpanIdLength)?,
+                Op::Varint => skip_varint(window, value, field)?,
+                Op::Fixed64 => skip_fixed(window, value, field, 8)?,
+                Op::Fixed32 => skip_fixed(window, value, field, 4)?,
+                Op::PackedVarint => skip_packed_varints(window, value, field)?,
+                Op::PackedFixed64 => skip_packed_fixed64(window, value, field)?,
+                op => self.unknown(window, value, field, op)?,
             };
-            match action {
-                Action::Known(Type::Message(child)) => {
-                    let stop = self.length(window, field)?;
-                    if child == Message::KeyValue && self.plain_key_value(window, stop) {
-                        self.pos = stop;
-                    } else {
-                        self.enter(window.len(), field, child)?;
-                        window = self.bytes.get(..stop).unwrap_or_default();
-                    }
-                }
-                Action::Known(ty) => self.known(window, field, ty)?,
-                Action::Unpacked(wire) => self.skip(window, field, wire)?,
-                Action::Unknown(wire) => {
-                    // prost refuses these at its limit, too.
-                    if self.depth() == MAX_DEPTH {
-                        return Err((Fault::TooDeep, field));
-                    }
-                    self.skip(window, field, wire)?;
-                }
-                Action::WrongWireType => return Err((Fault::WireType, field)),
-                Action::Group => return Err((Fault::Group, field)),
-                Action::BadKey => return Err((Fault::Key, field)),
-            }
         }
+    }
+
+    fn window(&self, end: usize) -> &'a [u8] {
+        self.bytes.get(..end).unwrap_or_default()
     }
 
     fn depth(&self) -> usize {
@@ -208,123 +138,21 @@ impl<'a> Walk<'a> {
     }
 
     #[inline]
-    fn key(&mut self, window: &[u8]) -> Result<u32, Stop> {
-        let key = self.varint(window, 0)?;
-        u32::try_from(key).map_err(|_| (Fault::Key, 0))
-    }
-
-    #[inline]
-    fn varint(&mut self, window: &[u8], field: u32) -> Result<u64, Stop> {
-        match read_varint(window, self.pos) {
-            Some((value, pos)) => {
-                self.pos = pos;
-                Ok(value)
+    fn string(&mut self, window: &[u8], pos: usize, field: u32) -> Result<usize, Stop> {
+        let (start, stop) = read_content(window, pos, field)?;
+        if !self.ascii.is_utf8(self.bytes, start, stop) {
+            if !self.tolerate {
+                return Err(Stop { fault: Fault::Utf8, field, offset: start });
             }
-            None => Err((self.varint_fault(window), field)),
+            self.census.invalid_strings += 1;
         }
-    }
-
-    #[cold]
-    fn varint_fault(&self, window: &[u8]) -> Fault {
-        let rest = window.get(self.pos..).unwrap_or_default();
-        if rest.len() < 10 && rest.iter().all(|byte| *byte >= 0x80) {
-            Fault::Truncated
-        } else {
-            Fault::Varint
-        }
-    }
-
-    /// Reads the length of a field and returns where its content ends.
-    #[inline]
-    fn length(&mut self, window: &[u8], field: u32) -> Result<usize, Stop> {
-        let len = self.varint(window, field)?;
-        if len > (window.len() - self.pos) as u64 {
-            return Err((Fault::Truncated, field));
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "not above the length of a slice")]
-        Ok(self.pos + len as usize)
+        Ok(stop)
     }
 
     #[inline]
-    fn fixed(&mut self, window: &[u8], field: u32, size: usize) -> Result<(), Stop> {
-        if window.len() - self.pos < size {
-            return Err((Fault::Truncated, field));
-        }
-        self.pos += size;
-        Ok(())
-    }
-
-    #[inline]
-    fn skip(&mut self, window: &[u8], field: u32, wire: WireType) -> Result<(), Stop> {
-        match wire {
-            WireType::Varint => self.varint(window, field).map(|_| ()),
-            WireType::Fixed64 => self.fixed(window, field, 8),
-            WireType::Fixed32 => self.fixed(window, field, 4),
-            WireType::Len => {
-                self.pos = self.length(window, field)?;
-                Ok(())
-            }
-        }
-    }
-
-    /// Checks a known field that is not a message.
-    #[inline]
-    fn known(&mut self, window: &[u8], field: u32, ty: Type) -> Result<(), Stop> {
-        match ty {
-            Type::Varint => self.varint(window, field).map(|_| ()),
-            Type::Fixed64 => self.fixed(window, field, 8),
-            Type::Fixed32 => self.fixed(window, field, 4),
-            Type::Str => {
-                let stop = self.length(window, field)?;
-                if !self.ascii.is_utf8(self.bytes, self.pos, stop) {
-                    self.invalid_string(field)?;
-                }
-                self.pos = stop;
-                Ok(())
-            }
-            Type::TraceId => self.id(window, field, 16, Fault::TraceIdLength),
-            Type::SpanId => self.id(window, field, 8, Fault::SpanIdLength),
-            Type::Bytes | Type::Message(_) => self.skip(window, field, WireType::Len),
-            Type::PackedVarint => {
-                let stop = self.length(window, field)?;
-                let window = window.get(..stop).unwrap_or_default();
-                while self.pos < stop {
-                    self.varint(window, field)?;
-                }
-                Ok(())
-            }
-            Type::PackedFixed64 => {
-                let stop = self.length(window, field)?;
-                if !(stop - self.pos).is_multiple_of(8) {
-                    return Err((Fault::Truncated, field));
-                }
-                self.pos = stop;
-                Ok(())
-            }
-        }
-    }
-
-    #[cold]
-    fn invalid_string(&mut self, field: u32) -> Result<(), Stop> {
-        self.census.invalid_strings += 1;
-        if self.tolerate { Ok(()) } else { Err((Fault::Utf8, field)) }
-    }
-
-    #[inline]
-    fn id(&mut self, window: &[u8], field: u32, want: usize, fault: fn(usize) -> Fault) -> Result<(), Stop> {
-        let stop = self.length(window, field)?;
-        let len = stop - self.pos;
-        if len != want && len != 0 {
-            return Err((fault(len), field));
-        }
-        self.pos = stop;
-        Ok(())
-    }
-
-    #[inline]
-    fn enter(&mut self, end: usize, field: u32, child: Message) -> Result<(), Stop> {
+    fn enter(&mut self, end: usize, field: u32, child: Message, offset: usize) -> Result<(), Stop> {
         if self.depth() == MAX_DEPTH {
-            return Err((Fault::TooDeep, field));
+            return Err(Stop { fault: Fault::TooDeep, field, offset });
         }
         match child.role() {
             Role::Other => {}
@@ -342,43 +170,82 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Recognizes the usual forms of an attribute at once: an ASCII key, then a value that is an ASCII string, a
-    /// number or a bool, each field once, all lengths of one byte. Anything else, valid or not, is `false`.
+    /// Skips an unknown field, or refuses what cannot be one.
+    #[cold]
+    fn unknown(&self, window: &[u8], pos: usize, field: u32, op: Op) -> Result<usize, Stop> {
+        let fault = match op {
+            Op::WrongWireType => Fault::WireType,
+            Op::Group => Fault::Group,
+            Op::BadKey => Fault::Key,
+            // prost refuses unknown fields at its limit, too.
+            _ if self.depth() == MAX_DEPTH => Fault::TooDeep,
+            Op::UnknownVarint => return skip_varint(window, pos, field),
+            Op::UnknownFixed64 => return skip_fixed(window, pos, field, 8),
+            Op::UnknownFixed32 => return skip_fixed(window, pos, field, 4),
+            _ => return read_content(window, pos, field).map(|(_, stop)| stop),
+        };
+        Err(Stop { fault, field, offset: pos })
+    }
+
+    /// Walks over attributes of the usual form that follow one another. `pos` is at the length of the first one.
     #[inline]
-    fn plain_key_value(&mut self, window: &'a [u8], stop: usize) -> bool {
-        let start = self.pos;
-        let Some(pair) = window.get(start..stop) else { return false };
-        let &[0x0a, key_len, ref rest @ ..] = pair else { return false };
-        let key_len = usize::from(key_len);
-        let Some((key, rest)) = rest.split_at_checked(key_len) else { return false };
-        let &[0x12, value_len, value_key, ref value @ ..] = rest else { return false };
-        if key_len >= 0x80 || usize::from(value_len) != value.len() + 1 || self.depth() + 2 > MAX_DEPTH {
-            return false;
+    fn plain_key_values(&mut self, window: &'a [u8], key: u32, mut pos: usize) -> PlainRun {
+        if self.depth() + 2 > MAX_DEPTH {
+            return PlainRun::Until(pos);
         }
-        let key_end = start + 2 + key.len();
-        match (value_key, value) {
-            (0x0a, &[len, ref text @ ..]) => {
-                usize::from(len) == text.len() && len < 0x80 && self.ascii.covers(self.bytes, start, stop)
+        loop {
+            let Some(&len) = window.get(pos) else { return PlainRun::Until(pos) };
+            let (start, stop) = (pos + 1, pos + 1 + usize::from(len));
+            if len >= 0x80 || !self.plain_key_value(window, start, stop) {
+                return PlainRun::Until(pos);
             }
-            (0x10 | 0x18, &[byte]) if byte < 0x80 => self.ascii.covers(self.bytes, start, key_end),
-            (0x10 | 0x18, _) => {
-                read_varint(value, 0).is_some_and(|(_, end)| end == value.len())
-                    && self.ascii.covers(self.bytes, start, key_end)
+            match window.get(stop) {
+                Some(&next) if u32::from(next) == key => pos = stop + 1,
+                _ => return PlainRun::To(stop),
             }
-            (0x21, [_, _, _, _, _, _, _, _]) => self.ascii.covers(self.bytes, start, key_end),
-            _ => false,
         }
     }
 
+    /// Recognizes the usual forms of an attribute at once: an ASCII key, then a value that is an ASCII string, a
+    /// number or a bool, each field once, all lengths of one byte. Anything else, valid or not, is `false`.
+    #[inline]
+    fn plain_key_value(&mut self, window: &'a [u8], start: usize, stop: usize) -> bool {
+        let Some(&[0x0a, key_len, ref rest @ ..]) = window.get(start..stop) else { return false };
+        let key_len = usize::from(key_len);
+        let Some((_, rest)) = rest.split_at_checked(key_len) else { return false };
+        let &[0x12, value_len, value_key, ref value @ ..] = rest else { return false };
+        if key_len >= 0x80 || usize::from(value_len) != value.len() + 1 {
+            return false;
+        }
+        let is_plain = match (value_key, value) {
+            (0x0a, &[len, ref text @ ..]) => {
+                return usize::from(len) == text.len() && self.ascii.covers(self.bytes, start, stop);
+            }
+            (0x10 | 0x18, &[byte]) => byte < 0x80,
+            (0x10 | 0x18, &[first, second]) => first >= 0x80 && second < 0x80,
+            (0x10 | 0x18, _) => read_varint(value, 0).is_some_and(|(_, end)| end == value.len()),
+            (0x21, _) => value.len() == 8,
+            _ => false,
+        };
+        is_plain && self.ascii.covers(self.bytes, start, start + 2 + key_len)
+    }
+
     #[cold]
-    fn malformed(&self, root: Message, fault: Fault, field: u32) -> Malformed {
+    fn malformed(&self, stop: Stop) -> Malformed {
         let names = self.stack.iter().map(|frame| frame.message.field_name(frame.field));
-        let last = if self.stack.is_empty() { root } else { self.message }.field_name(field);
-        let names: Vec<&str> = names.chain([last]).flatten().collect();
+        let names: Vec<&str> = names.chain([self.message.field_name(stop.field)]).flatten().collect();
         let mut path = names.iter().take(MAX_PATH_SEGMENTS).copied().collect::<Vec<_>>().join(".");
         if names.len() > MAX_PATH_SEGMENTS {
             path.push_str("...");
         }
-        Malformed::new(fault, self.pos, &path)
+        Malformed::new(stop.fault, stop.offset, &path)
     }
+}
+
+/// How far a run of attributes of the usual form goes.
+enum PlainRun {
+    /// To here, where something else follows.
+    To(usize),
+    /// Up to an attribute that has to be walked; its length is here.
+    Until(usize),
 }

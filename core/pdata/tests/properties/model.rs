@@ -389,3 +389,8 @@ pub fn value(any: Option<&AnyValue>) -> Value {
         }
     }
 }
+
+/// Whether two values are the same, a NaN being the same as itself.
+pub fn same(a: &Value, b: &Value) -> bool {
+    any_value(a).encode_to_vec() == any_value(b).encode_to_vec()
+}

@@ -130,7 +130,7 @@ fn a_fault_is_reported_with_field_and_position() {
     );
     let error =
         Payload::from_wire(Signal::Metrics, vec![0x0a, 0x05, 0x00].into(), InvalidUtf8::Refuse).unwrap_err();
-    assert_eq!((error.fault(), error.path(), error.offset()), (Fault::Truncated, "resource_metrics", 2));
+    assert_eq!((error.fault(), error.path(), error.offset()), (Fault::Truncated, "resource_metrics", 1));
     let error = Payload::from_wire(Signal::Logs, vec![0x0b].into(), InvalidUtf8::Refuse).unwrap_err();
     assert_eq!(error.fault(), Fault::Group);
     let error = Payload::from_wire(Signal::Logs, vec![0x08, 0x00].into(), InvalidUtf8::Refuse).unwrap_err();

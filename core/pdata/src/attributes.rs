@@ -1,5 +1,7 @@
 //! The attributes of a resource: looking at them and editing them without touching the others' bytes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -9,17 +11,17 @@ use crate::wire::{Fields, len_field_size, len_key, put_varint};
 /// Field number of the attributes in a `Resource`.
 const ATTRIBUTES: u32 = 1;
 
-/// An attribute that is serialized once and then put into any number of resources. Cloning copies a handle.
+/// An attribute that is serialized once and then put into any number of resources. Cloning copies handles.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attribute {
     /// The content of the `KeyValue` message.
     pair: Bytes,
-    key: Box<str>,
+    key: Arc<str>,
 }
 
 impl Attribute {
     /// Serializes an attribute. Of lists and maps nested deeper than [`MAX_VALUE_DEPTH`] the deeper part is left empty.
-    pub fn new(key: impl Into<Box<str>>, value: impl Into<Value>) -> Self {
+    pub fn new(key: impl Into<Arc<str>>, value: impl Into<Value>) -> Self {
         let key = key.into();
         let pair = encode_key_value(&key, &value.into(), MAX_VALUE_DEPTH).into();
         Self { pair, key }

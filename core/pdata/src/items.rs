@@ -169,20 +169,36 @@ impl<F: FnMut(Item<'_>) -> ItemEdit> Editor<F> {
     ) -> Result<Outcome, Malformed> {
         let (mut copied, mut kept) = (0, false);
         for field in Fields::new(message).filter(|field| level.is_child(field)) {
-            let before_gap = out.mark();
-            out.copy(message.slice(copied..field.start));
-            let before_child = out.mark();
-            out.begin(len_key(field.number));
             let outcome = match level.child(self.signal) {
-                Level::Item => self.item(field.content(message), place, out)?,
-                child => self.child(child, &message.slice(field.value..field.end), place, out)?,
+                Level::Item => match self.item(field.content(message), place)? {
+                    ItemEdit::Keep => Outcome::Same,
+                    ItemEdit::Drop => {
+                        out.copy(message.slice(copied..field.start));
+                        Outcome::Emptied
+                    }
+                    ItemEdit::Replace(replacement) => {
+                        out.copy(message.slice(copied..field.start));
+                        out.begin(len_key(field.number));
+                        out.copy(replacement);
+                        out.end();
+                        Outcome::Changed
+                    }
+                },
+                child => {
+                    let before_gap = out.mark();
+                    out.copy(message.slice(copied..field.start));
+                    let before_child = out.mark();
+                    out.begin(len_key(field.number));
+                    let outcome = self.child(child, &message.slice(field.value..field.end), place, out)?;
+                    match outcome {
+                        // It is copied together with what follows, when something else changes.
+                        Outcome::Same => out.roll_back(before_gap),
+                        Outcome::Changed => out.end(),
+                        Outcome::Emptied => out.roll_back(before_child),
+                    }
+                    outcome
+                }
             };
-            match outcome {
-                // It is copied together with what follows, when something else changes.
-                Outcome::Same => out.roll_back(before_gap),
-                Outcome::Changed => out.end(),
-                Outcome::Emptied => out.roll_back(before_child),
-            }
             kept |= outcome != Outcome::Emptied;
             if outcome != Outcome::Same {
                 copied = field.end;
@@ -227,24 +243,17 @@ impl<F: FnMut(Item<'_>) -> ItemEdit> Editor<F> {
         Ok(outcome)
     }
 
-    fn item(
-        &mut self,
-        bytes: &[u8],
-        place: Place<'_>,
-        out: &mut Assembler<Bytes>,
-    ) -> Result<Outcome, Malformed> {
+    /// Asks for the edit of one item, and checks it.
+    fn item(&mut self, bytes: &[u8], place: Place<'_>) -> Result<ItemEdit, Malformed> {
         let Place { resource, scope, metric, kind } = place;
-        match (self.edit)(Item { kind, bytes, resource, scope, metric }) {
-            ItemEdit::Keep => Ok(Outcome::Same),
-            ItemEdit::Drop => {
-                self.dropped += 1;
-                Ok(Outcome::Emptied)
-            }
+        let edit = (self.edit)(Item { kind, bytes, resource, scope, metric });
+        match &edit {
+            ItemEdit::Keep => {}
+            ItemEdit::Drop => self.dropped += 1,
             ItemEdit::Replace(replacement) => {
-                validate(kind.message(), kind.depth(), &replacement, false)?;
-                out.copy(replacement);
-                Ok(Outcome::Changed)
+                validate(kind.message(), kind.depth(), replacement, false)?;
             }
         }
+        Ok(edit)
     }
 }

@@ -51,7 +51,7 @@ impl ExportService {
             self.metrics.repaired(repaired_strings);
             if let Some(held_back) = self.repaired_gate.open() {
                 tracing::warn!(
-                    peer = ?request.peer,
+                    peer = %request.peer,
                     %signal,
                     repaired_strings,
                     held_back,

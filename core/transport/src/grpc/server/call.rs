@@ -117,7 +117,7 @@ async fn run_handler(
         caller.shared.handler.call(request).await
     };
     AssertUnwindSafe(handled).catch_unwind().await.unwrap_or_else(|_| {
-        tracing::error!(peer = ?caller.peer, "A request made its handler panic; it was answered INTERNAL");
+        tracing::error!(peer = %caller.peer, "A request made its handler panic; it was answered INTERNAL");
         Err(internal_error())
     })
 }

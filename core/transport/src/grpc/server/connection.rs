@@ -1,6 +1,7 @@
 //! One connection: accepts its calls, runs them, writes out, keeps time.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,8 +32,12 @@ type H2 = server::Connection<Gathering<Io>, Bytes>;
 enum End {
     /// The client closed it, or it broke, or everything is said after a GOAWAY.
     Over(Result<(), h2::Error>),
+    /// Writing failed.
+    Broken(io::Error),
     /// We cut it, whatever calls were in flight.
     Cut(&'static str),
+    /// The shutdown's grace period is over.
+    ShutDown,
     /// The client pings too often.
     TooManyPings,
 }
@@ -60,16 +65,17 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: Socket, peer: Peer) {
     let aborted = driver.calls.len();
     drop(driver);
     match end {
-        End::Over(Ok(())) => tracing::debug!(?peer, "Connection closed"),
-        End::Over(Err(error)) => tracing::debug!(?peer, %error, "Connection failed"),
-        End::Cut(reason) => {
+        End::Over(Ok(())) => tracing::debug!(%peer, "Connection closed"),
+        End::Over(Err(error)) => tracing::debug!(%peer, %error, aborted, "Connection failed"),
+        End::Broken(error) => tracing::debug!(%peer, %error, aborted, "Connection failed"),
+        End::Cut(reason) => tracing::debug!(%peer, reason, aborted, "Connection closed by the server"),
+        End::ShutDown => {
             shared.aborted.fetch_add(aborted, Ordering::Relaxed);
-            tracing::debug!(?peer, reason, aborted, "Connection closed by the server");
         }
         End::TooManyPings => {
             if let Some(held_back) = shared.pings_gate.open() {
                 tracing::warn!(
-                    ?peer,
+                    %peer,
                     held_back,
                     "Closing a connection: the client pings too often (too_many_pings)"
                 );
@@ -90,12 +96,12 @@ fn report_no_http2(shared: &Shared, flusher: &Flusher<Io>, peer: Peer) {
             "An HTTP/1 client connected to this gRPC endpoint; OTLP/HTTP needs an endpoint of its own"
         }
         None => {
-            tracing::debug!(?peer, "A connection was closed before its HTTP/2 handshake");
+            tracing::debug!(%peer, "A connection was closed before its HTTP/2 handshake");
             return;
         }
     };
     if let Some(held_back) = shared.foreign_gate.open() {
-        tracing::warn!(?peer, held_back, "{hint}");
+        tracing::warn!(%peer, held_back, "{hint}");
     }
 }
 
@@ -111,7 +117,7 @@ async fn linger(flusher: &Flusher<Io>) {
                 let mut scrap = ReadBuf::new(&mut scrap);
                 ready!(Pin::new(&mut *io).poll_read(cx, &mut scrap))?;
                 if scrap.filled().is_empty() {
-                    return Poll::Ready(Ok::<_, std::io::Error>(()));
+                    return Poll::Ready(Ok::<_, io::Error>(()));
                 }
             }
         })
@@ -164,7 +170,7 @@ where
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let now = Instant::now();
         if self.poll_phase(cx, now) == Phase::Cut {
-            return Poll::Ready(End::Cut("the grace period of the shutdown is over"));
+            return Poll::Ready(End::ShutDown);
         }
         if let Poll::Ready(result) = self.poll_calls(cx, now) {
             return Poll::Ready(End::Over(result));
@@ -175,7 +181,7 @@ where
             return Poll::Ready(End::TooManyPings);
         }
         match self.flusher.poll_flush(cx) {
-            Poll::Ready(Err(_)) => return Poll::Ready(End::Cut("the connection broke")),
+            Poll::Ready(Err(error)) => return Poll::Ready(End::Broken(error)),
             flushed => self.clock.on_write(now, flushed.is_pending()),
         }
         self.poll_clock(cx, now)

@@ -43,6 +43,9 @@ impl Endpoint {
                 Ok(Endpoint::Unix(text.into()))
             };
         }
+        if text.contains("://") {
+            return Err(format!("endpoint \"{text}\": a server listens on host:port, without a scheme"));
+        }
         let (host, port) = text
             .rsplit_once(':')
             .ok_or_else(|| format!("endpoint \"{text}\": missing port in address, expected host:port"))?;
@@ -206,7 +209,15 @@ mod tests {
         assert_eq!(tcp("localhost:4317"), Ok(("localhost".into(), 4317)));
         assert_eq!(tcp(":0"), Ok((String::new(), 0)));
         assert_eq!(tcp("[::1]:4317"), Ok(("::1".into(), 4317)));
-        for text in ["", "localhost", "::1:4317", "localhost:grpc", "localhost:65536", "[::1]"] {
+        for text in [
+            "",
+            "localhost",
+            "::1:4317",
+            "localhost:grpc",
+            "localhost:65536",
+            "[::1]",
+            "http://localhost:4317",
+        ] {
             assert!(tcp(text).is_err(), "{text:?}");
         }
     }

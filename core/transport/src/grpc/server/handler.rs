@@ -1,5 +1,6 @@
 //! What a service implements.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
@@ -25,6 +26,15 @@ impl Peer {
         match self {
             Peer::Tcp(address) => Some(address),
             Peer::Unix => None,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Tcp(address) => address.fmt(f),
+            Peer::Unix => f.write_str("unix socket"),
         }
     }
 }

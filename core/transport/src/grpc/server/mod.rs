@@ -241,7 +241,7 @@ async fn accept_until(listener: Listener, shared: Arc<Shared>, stop: Cancellatio
                     if let Some(held_back) = shared.accept_gate.open() {
                         let limit = limits::CONNECTIONS_MAX;
                         tracing::warn!(
-                            ?peer,
+                            %peer,
                             limit,
                             held_back,
                             "Closing a new connection: there are too many"

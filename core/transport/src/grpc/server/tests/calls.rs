@@ -77,6 +77,17 @@ async fn messages_over_the_limit_are_refused_and_the_connection_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn refused_bodies_give_their_part_of_the_window_back() {
+    let mut client = Rig::new(&config()).client().await;
+    // Each leaves up to a stream's window unread; together that is five times the window of the connection.
+    for _ in 0..20 {
+        let answer = client.unary("/other.Service/Echo", &vec![0; 1024 * 1024 - 5]).await;
+        assert_eq!(answer.code(), Some(Code::Unimplemented));
+    }
+    assert_eq!(client.unary(ECHO, &vec![1; 300_000]).await.message.len(), 300_000);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_declared_length_over_the_limit_is_refused_before_the_body() {
     let mut client = Rig::new(&config()).client().await;
     let (response, mut stream) = client.open(post(ECHO)).await;

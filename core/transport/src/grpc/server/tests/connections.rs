@@ -1,8 +1,10 @@
 //! Connections: keepalive, age, draining, shutdown.
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::super::{Keepalive, KeepaliveParameters, Phase, Server};
+use super::super::endpoint::{Endpoint, Listener};
+use super::super::{Keepalive, KeepaliveParameters, Phase, Server, accept_until};
 use super::*;
 
 fn config(parameters: KeepaliveParameters) -> ServerConfig {
@@ -55,7 +57,8 @@ async fn calls_on_an_old_connection_are_cut_after_the_grace() {
     assert!(timeout(BOUND, response).await.unwrap().is_err());
     let age = start.elapsed().as_secs();
     assert!((95..=115).contains(&age), "{age}");
-    assert_eq!(rig.shared.aborted.load(Ordering::SeqCst), 1);
+    assert_eq!(rig.counts(), (2, 2), "the handler is gone");
+    assert_eq!(rig.shared.aborted.load(Ordering::SeqCst), 0, "no shutdown did it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,6 +146,18 @@ async fn shutdown_cuts_what_does_not_finish_and_says_how_much() {
     for response in hanging {
         assert!(response.await.is_err());
     }
+}
+
+#[tokio::test]
+async fn a_broken_listener_ends_accepting() {
+    let config = ServerConfig { endpoint: "localhost:0".into(), ..ServerConfig::default() };
+    let endpoint = Endpoint::parse(&config.endpoint, config.transport).unwrap();
+    let listener = endpoint.listen(config.transport).await.unwrap();
+    let Listener::Tcp(socket) = &listener else { panic!("not TCP") };
+    socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Both).unwrap();
+    let shared = Arc::new(Shared::new(&config, Arc::new(Service::default())));
+    let accepting = accept_until(listener, shared, CancellationToken::new());
+    assert!(timeout(Duration::from_secs(5), accepting).await.unwrap().is_err());
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ pub use signals::Signals;
 /// About this build.
 pub const BUILD: BuildInfo = BuildInfo {
     command: "spanbridge",
-    description: "An OpenTelemetry collector for telemetry that crosses clusters",
+    // Exporters introduce themselves by it: `user-agent: Spanbridge Collector/<version> (<os>/<arch>)`.
+    description: "Spanbridge Collector",
     version: env!("CARGO_PKG_VERSION"),
 };

@@ -55,7 +55,7 @@ impl<'e> Loader<'e> {
         };
         let name = match uri.scheme.as_str() {
             "file" => uri.opaque.clone(),
-            "yaml" => "yaml:".to_owned(),
+            "yaml" => "yaml".to_owned(),
             _ => uri.to_string(),
         };
         match provider::retrieve(&uri, self.environment) {

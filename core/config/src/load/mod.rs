@@ -87,9 +87,5 @@ where
 {
     let document = Document::from_yaml(text)?;
     let (value, diagnostics) = document.decode::<T>(document.root(), &[], &[]).into_parts();
-    value.ok_or_else(|| {
-        let mut found = Diagnostics::new();
-        found.extend(diagnostics);
-        found
-    })
+    value.ok_or_else(|| diagnostics.into_iter().collect())
 }

@@ -18,6 +18,8 @@ use crate::request::{SPANS_PER_REQUEST, Template};
 
 /// No request of a healthy run takes this long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// A timer may be this late by itself.
+const TIMER_SLACK: Duration = Duration::from_millis(2);
 
 /// How the load is sent.
 #[derive(Debug, Clone, clap::Args)]
@@ -170,12 +172,13 @@ async fn lane(load: Rc<Load>, client: SendRequest<Bytes>) {
 }
 
 impl Load {
-    /// Waits until a paced request is due. Its latency counts from then, whenever it is really sent.
+    /// Waits until a paced request is due, and returns when its latency begins: now, or, when no lane was free to send it
+    /// in time, when it was due.
     async fn due(&self, number: u64) -> Instant {
         let Some(pace) = self.pace else { return Instant::now() };
         let due = self.started + pace * u32::try_from(number - self.first).unwrap_or(u32::MAX);
         tokio::time::sleep_until(due.into()).await;
-        due
+        if due.elapsed() > TIMER_SLACK { due } else { Instant::now() }
     }
 
     async fn send(&self, client: SendRequest<Bytes>, number: u64) -> Outcome<()> {

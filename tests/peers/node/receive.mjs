@@ -49,7 +49,7 @@ for (const [signal, messages, name] of SIGNALS) {
   const type = messages[`Export${name}ServiceRequest`];
   server.addService(service(messages, name), {
     export: (call, answer) => {
-      const request = type.toObject(call.request, { longs: String, bytes: String });
+      const request = type.toObject(call.request, { longs: String, bytes: String, defaults: true });
       const line = { signal, metadata: call.metadata.getMap(), request };
       appendFileSync(values.out, `${JSON.stringify(line)}\n`);
       answer(null, {});

@@ -57,7 +57,7 @@ async fn lane(
             }
             Err(status) => {
                 // The end of the connection, or a refusal at the door: a client sends these elsewhere.
-                outcome.errors.insert(status.code().to_string());
+                outcome.errors.insert(format!("{:?}: {}", status.code(), status.message()));
                 outcome.unanswered.extend(ids);
                 break;
             }

@@ -8,9 +8,11 @@ use spanbridge_component::{Problems, Validate};
 use spanbridge_config::Duration;
 
 use super::endpoint::Endpoint;
-use super::limits::{BUFFER_BYTES_MAX, CONCURRENT_STREAMS_DEFAULT};
-use crate::io::{READ_BUFFER_BYTES_DEFAULT, WRITE_BUFFER_BYTES_DEFAULT};
+use super::limits::{CONCURRENT_STREAMS_DEFAULT, FRAME_BYTES, WRITE_BUFFER_BYTES_MAX};
+use crate::io::WRITE_BUFFER_BYTES_DEFAULT;
 
+/// `read_buffer_size` where the configuration says 0 (grpc-go).
+const READ_BUFFER_BYTES_DEFAULT: i64 = 32 * 1024;
 /// Message limit in MiB where the configuration says 0 (grpc-go).
 const RECV_MSG_SIZE_MIB_DEFAULT: usize = 4;
 /// Largest `max_recv_msg_size_mib`: the length of a gRPC message has 32 bits.
@@ -69,7 +71,9 @@ pub struct ServerConfig {
     pub max_recv_msg_size_mib: i64,
     /// Calls in flight on one connection. 0 means 1000; the Go collector's 0 means no limit.
     pub max_concurrent_streams: u32,
-    /// Bytes read from a socket at once, and buffered for each connection. 0 means 32 KiB.
+    /// Bytes buffered for each connection while reading: the largest HTTP/2 frame that clients are allowed, from 16 KiB
+    /// to 1 MiB. The larger, the fewer frames a large message takes. 0 means 32 KiB; other values are moved into the
+    /// range.
     pub read_buffer_size: i64,
     /// Bytes gathered for each connection before they are written to the socket. 0 means 32 KiB.
     pub write_buffer_size: i64,
@@ -149,13 +153,15 @@ impl ServerConfig {
         }
     }
 
-    /// Sizes of the read and write buffers.
-    pub(super) fn buffer_sizes(&self) -> (usize, usize) {
-        let or = |size: i64, default| usize::try_from(size).ok().filter(|s| *s > 0).unwrap_or(default);
-        (
-            or(self.read_buffer_size, READ_BUFFER_BYTES_DEFAULT),
-            or(self.write_buffer_size, WRITE_BUFFER_BYTES_DEFAULT),
-        )
+    /// The HTTP/2 frame size to announce.
+    pub(super) fn frame_bytes(&self) -> u32 {
+        let size = if self.read_buffer_size > 0 { self.read_buffer_size } else { READ_BUFFER_BYTES_DEFAULT };
+        u32::try_from(size).unwrap_or(u32::MAX).clamp(*FRAME_BYTES.start(), *FRAME_BYTES.end())
+    }
+
+    /// Bytes gathered before a write.
+    pub(super) fn write_buffer_bytes(&self) -> usize {
+        usize::try_from(self.write_buffer_size).ok().filter(|s| *s > 0).unwrap_or(WRITE_BUFFER_BYTES_DEFAULT)
     }
 }
 
@@ -173,16 +179,15 @@ impl Validate for ServerConfig {
                 ),
             );
         }
-        for (key, value) in
-            [("read_buffer_size", self.read_buffer_size), ("write_buffer_size", self.write_buffer_size)]
-        {
-            if !(0..=BUFFER_BYTES_MAX).contains(&value) {
-                problems.error_at(key, format!("invalid {key} value: {value}"));
-                if value > BUFFER_BYTES_MAX {
-                    problems
-                        .help(format!("each connection may have one; {BUFFER_BYTES_MAX} bytes is the most"));
-                }
-            }
+        if self.read_buffer_size < 0 {
+            let value = self.read_buffer_size;
+            problems.error_at("read_buffer_size", format!("invalid read_buffer_size value: {value}"));
+        }
+        if !(0..=WRITE_BUFFER_BYTES_MAX).contains(&self.write_buffer_size) {
+            let value = self.write_buffer_size;
+            problems
+                .error_at("write_buffer_size", format!("invalid write_buffer_size value: {value}"))
+                .help(format!("each connection may have one: 0 to {WRITE_BUFFER_BYTES_MAX} bytes"));
         }
     }
 }
@@ -222,7 +227,15 @@ mod tests {
         let config = ServerConfig::default();
         assert_eq!(config.message_bytes_max(), 4_194_304);
         assert_eq!(config.concurrent_streams(), 1000);
-        assert_eq!(config.buffer_sizes(), (32_768, 32_768));
+        assert_eq!((config.frame_bytes(), config.write_buffer_bytes()), (32_768, 32_768));
+    }
+
+    #[test]
+    fn frame_sizes_stay_within_what_http2_and_memory_allow() {
+        for (read_buffer_size, frame) in [(1, 16_384), (524_288, 524_288), (i64::MAX, 1_048_576)] {
+            let config = ServerConfig { read_buffer_size, ..ServerConfig::default() };
+            assert_eq!(config.frame_bytes(), frame);
+        }
     }
 
     #[test]

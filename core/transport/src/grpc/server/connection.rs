@@ -44,8 +44,7 @@ enum End {
 
 /// Serves `socket` until it closes.
 pub(super) async fn serve(shared: Arc<Shared>, socket: Socket, peer: Peer) {
-    let (read_buffer, write_buffer) = shared.buffer_sizes;
-    let (io, flusher) = gather(Watched::new(socket), read_buffer, write_buffer);
+    let (io, flusher) = gather(Watched::new(socket), 0, shared.write_buffer_bytes);
     let handshake = timeout(HANDSHAKE_TIME_MAX, flusher.drive(shared.h2.handshake(io)));
     let handshake = tokio::select! {
         biased; // a client that is there already gets its GOAWAY

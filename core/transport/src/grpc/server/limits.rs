@@ -1,7 +1,6 @@
 //! The bounds of a server that no configuration key sets.
 //!
-//! Memory of one connection is at most the sum of: the read and write buffers of the configuration, one frame
-//! ([`FRAME_BYTES_MAX`]), received and unread data ([`CONNECTION_WINDOW_BYTES`]), the messages of its calls
+//! Memory of one connection is at most the sum of: one frame (`read_buffer_size`), the write buffer, received and unread data ([`CONNECTION_WINDOW_BYTES`]), the messages of its calls
 //! ([`connection_budget_bytes`]), and the headers of its calls (`max_concurrent_streams` times
 //! [`HEADER_LIST_BYTES_MAX`]).
 
@@ -21,8 +20,9 @@ pub(super) const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 pub(super) const CONCURRENT_STREAMS_DEFAULT: u32 = 1000;
 /// Size of all headers of a request, decoded; a larger list is answered 431 by HTTP/2.
 pub(super) const HEADER_LIST_BYTES_MAX: u32 = 32 * 1024;
-/// Largest HTTP/2 frame. Clients that honour it send a message in few frames.
-pub(super) const FRAME_BYTES_MAX: u32 = 1024 * 1024;
+/// Bounds of the HTTP/2 frame size that `read_buffer_size` announces: what RFC 9113 allows, and what the window of a
+/// stream lets through anyway.
+pub(super) const FRAME_BYTES: std::ops::RangeInclusive<u32> = 16_384..=STREAM_WINDOW_BYTES;
 /// Flow-control window of a stream.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Flow-control window of a connection: data received and not yet taken by its calls.
@@ -46,8 +46,8 @@ pub(super) const LINGER_MAX: Duration = Duration::from_millis(500);
 pub(super) const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 /// Pause after a failed accept, such as one without a free file descriptor.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Largest `read_buffer_size` and `write_buffer_size`.
-pub(super) const BUFFER_BYTES_MAX: i64 = 64 * 1024 * 1024;
+/// Largest `write_buffer_size`.
+pub(super) const WRITE_BUFFER_BYTES_MAX: i64 = 64 * 1024 * 1024;
 
 /// Bytes that the messages of one connection may take, from the declared length on until the call is answered. Calls
 /// beyond it are refused with `UNAVAILABLE`, to be tried again.

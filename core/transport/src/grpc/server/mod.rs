@@ -86,7 +86,7 @@ struct Shared {
     h2: h2::server::Builder,
     rules: Rules,
     message_bytes_max: usize,
-    buffer_sizes: (usize, usize),
+    write_buffer_bytes: usize,
     connections: Arc<Semaphore>,
     tasks: TaskTracker,
     aborted: AtomicUsize,
@@ -164,7 +164,7 @@ impl Shared {
         let mut h2 = h2::server::Builder::new();
         h2.max_concurrent_streams(config.concurrent_streams())
             .max_header_list_size(limits::HEADER_LIST_BYTES_MAX)
-            .max_frame_size(limits::FRAME_BYTES_MAX)
+            .max_frame_size(config.frame_bytes())
             .initial_window_size(limits::STREAM_WINDOW_BYTES)
             .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
             .max_pending_accept_reset_streams(limits::PENDING_RESETS_MAX)
@@ -175,7 +175,7 @@ impl Shared {
             h2,
             rules: Rules::new(&config.keepalive),
             message_bytes_max: config.message_bytes_max(),
-            buffer_sizes: config.buffer_sizes(),
+            write_buffer_bytes: config.write_buffer_bytes(),
             connections: Arc::new(Semaphore::new(limits::CONNECTIONS_MAX)),
             tasks: TaskTracker::new(),
             aborted: AtomicUsize::new(0),

@@ -5,7 +5,7 @@ use serde::de::Unexpected;
 use super::context::identity;
 use super::deserializer::NodeDeserializer;
 use super::error::{At, Error, Kind};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, shown_references};
 use crate::document::{Node, Span, Value};
 
 impl NodeDeserializer<'_> {
@@ -107,7 +107,8 @@ impl NodeDeserializer<'_> {
 
 /// Says the reference in place of the value it stands for, which may be a secret.
 pub(crate) fn mask_reference(diagnostic: &mut Diagnostic, node: &Node) {
-    if let Some(written) = node.written() {
+    if let Some(written) = node.written().map(shown_references) {
+        let written = written.as_str();
         diagnostic.message = masked(&diagnostic.message, node, written);
         let help = || Some(format!("the value comes from {written}"));
         diagnostic.help = diagnostic.help.take().map(|help| masked(&help, node, written)).or_else(help);

@@ -6,7 +6,7 @@ mod snippet;
 
 use std::fmt;
 
-pub(crate) use redact::{hide_secret_lines, hide_secrets, hide_value};
+pub(crate) use redact::{hide_secret_lines, hide_secrets, hide_value, shown_references};
 pub use render::RenderOptions;
 pub use spanbridge_component::Severity;
 

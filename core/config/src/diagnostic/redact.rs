@@ -22,12 +22,17 @@ const SECRET_WORDS: [&str; 17] = [
     "htpasswd",
     "owner_auth",
 ];
+/// Keys whose values, a map or a list, are secrets as a whole.
+const SECRET_MAPS: [&str; 2] = ["headers", "response_headers"];
 /// Endings of key names that say where a secret is, and not what it is.
 const HARMLESS_ENDINGS: [&str; 5] = ["_file", "_path", "_url", "_endpoint", "_from"];
 
 /// Whether the value of a key is likely a secret, judged by the key's name.
 pub(crate) fn looks_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
+    if SECRET_MAPS.contains(&key.as_str()) {
+        return true;
+    }
     !HARMLESS_ENDINGS.iter().any(|ending| key.ends_with(ending))
         && SECRET_WORDS.iter().any(|word| key.contains(word))
 }
@@ -97,4 +102,24 @@ fn secret_start(line: &str) -> Option<usize> {
 
 fn column(line: &str, offset: usize) -> u32 {
     u32::try_from(line[..offset].chars().count() + 1).unwrap_or(u32::MAX)
+}
+
+/// The references inside a text as they may be shown: without their defaults, without the texts around them.
+pub(crate) fn shown_references(text: &str) -> String {
+    let shown = |inside: &str| {
+        if inside.starts_with("yaml:") {
+            return "${yaml:...}".to_owned();
+        }
+        match inside.split_once(":-") {
+            Some((name, _)) => format!("${{{name}:-...}}"),
+            None => format!("${{{inside}}}"),
+        }
+    };
+    let references: Vec<String> = text
+        .split("${")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('}'))
+        .map(|(inside, _)| shown(inside))
+        .collect();
+    references.join(" and ")
 }

@@ -143,6 +143,31 @@ fn secrets_of_a_text_that_is_no_yaml_do_not_show() {
 }
 
 #[test]
+fn secrets_do_not_show_before_anything_is_decoded() {
+    for text in [
+        "exporters: {x: {headers: {x-key: hunter2, y: \"${nope:x}\"}}}",
+        "exporters: {x: {api_key: hunter2, y: \"${nope:x}\"}}",
+        "exporters: {x: {auth_token: [hunter2, {a: hunter2}], y: \"${nope:x}\"}}",
+        "exporters: {x: {password: \"${env:P:-hunter2}\", y: \"${nope:x}\"}}",
+    ] {
+        let text = seen(text, &[]);
+        assert!(text.contains("[REDACTED]") && !text.contains("hunter2"), "{text}");
+    }
+    let text = seen("exporters: {x: {password: \"${env:P}\", token_file: /t, y: \"${nope:x}\"}}", &[]);
+    assert!(text.contains("${env:P}") && text.contains("/t"), "{text}");
+}
+
+#[test]
+fn a_reference_is_named_without_its_default_and_the_text_around_it() {
+    let text = seen(
+        "exporters:\n  x:\n    endpoint: a\n    retries: |-\n      hunter2${env:A}\n    timeout: |-\n      ${env:B:-hunter2}\n",
+        &[("A", "x")],
+    );
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(text.contains("comes from ${env:A}") && text.contains("${env:B:-...}"), "{text}");
+}
+
+#[test]
 fn a_secret_of_the_wrong_type_is_not_named() {
     let text = seen("exporters: {x: {endpoint: a, sealed: {phrase: 4711}}}", &[]);
     assert!(!text.contains("4711"), "{text}");

@@ -91,7 +91,7 @@ impl Config {
     }
 
     /// The effective configuration, defaults filled in. Secrets are redacted unless this runs inside
-    /// [`spanbridge_config::reveal`].
+    /// [`spanbridge_config::values::reveal`].
     ///
     /// # Errors
     /// If a component's configuration has no JSON form: our own mistake.

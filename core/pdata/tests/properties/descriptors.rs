@@ -1,11 +1,10 @@
 //! The official message types, as opentelemetry-proto ships them: what requests are generated from.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{DescriptorProto, FileDescriptorSet};
+use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 use spanbridge_pdata::Signal;
 
 /// A message type and its fields.
@@ -13,6 +12,8 @@ use spanbridge_pdata::Signal;
 pub struct MessageType {
     pub name: String,
     pub fields: Vec<FieldType>,
+    /// Which of the fields lead to items, or to nested values.
+    pub containers: Vec<usize>,
 }
 
 /// A field of a message type.
@@ -22,48 +23,76 @@ pub struct FieldType {
     pub name: String,
     pub ty: Type,
     pub repeated: bool,
-    /// The type of an embedded message.
-    pub message: Option<String>,
+    /// Index of the type of an embedded message.
+    message: Option<usize>,
 }
 
-static TYPES: LazyLock<BTreeMap<String, MessageType>> = LazyLock::new(|| {
+impl FieldType {
+    /// The type of an embedded message.
+    pub fn message(&self) -> Option<&'static MessageType> {
+        self.message.map(|index| &TYPES[index])
+    }
+}
+
+static TYPES: LazyLock<Vec<MessageType>> = LazyLock::new(|| {
     let set =
         FileDescriptorSet::decode(opentelemetry_proto::DESCRIPTORS).expect("opentelemetry-proto is sound");
-    let mut types = BTreeMap::new();
+    let mut all = Vec::new();
     for file in &set.file {
         for message in &file.message_type {
-            add(&mut types, &format!(".{}", file.package()), message);
+            collect(&format!(".{}", file.package()), message, &mut all);
         }
     }
-    types
+    all.iter().map(|(name, message)| message_type(name, message, &all)).collect()
 });
 
-fn add(types: &mut BTreeMap<String, MessageType>, scope: &str, message: &DescriptorProto) {
+fn collect<'a>(scope: &str, message: &'a DescriptorProto, all: &mut Vec<(String, &'a DescriptorProto)>) {
     let name = format!("{scope}.{}", message.name());
     for nested in &message.nested_type {
-        add(types, &name, nested);
+        collect(&name, nested, all);
     }
-    let fields = message.field.iter().map(|field| FieldType {
+    all.push((name, message));
+}
+
+fn message_type(name: &str, message: &DescriptorProto, all: &[(String, &DescriptorProto)]) -> MessageType {
+    let field = |field: &FieldDescriptorProto| FieldType {
         number: field.number().cast_unsigned(),
         name: field.name().to_owned(),
         ty: field.r#type(),
         repeated: field.label() == Label::Repeated,
-        message: field.type_name.clone().filter(|_| field.r#type() == Type::Message),
-    });
-    let fields = fields.collect();
-    types.insert(name.clone(), MessageType { name, fields });
+        message: all
+            .iter()
+            .position(|(name, _)| field.r#type() == Type::Message && name == field.type_name()),
+    };
+    let fields: Vec<_> = message.field.iter().map(field).collect();
+    let containers = (0..fields.len()).filter(|index| is_container(&fields[*index])).collect();
+    MessageType { name: name.to_owned(), fields, containers }
 }
 
-/// The message type with this full name, such as `.opentelemetry.proto.trace.v1.Span`.
-pub fn message_type(name: &str) -> &'static MessageType {
-    &TYPES[name]
+fn is_container(field: &FieldType) -> bool {
+    const EXACT: [&str; 9] = [
+        "metrics",
+        "spans",
+        "log_records",
+        "gauge",
+        "sum",
+        "histogram",
+        "exponential_histogram",
+        "data_points",
+        "values",
+    ];
+    let name = field.name.as_str();
+    let is_level = name.starts_with("resource_") || name.starts_with("scope_") || EXACT.contains(&name);
+    is_level && field.message.is_some()
 }
 
 /// The type of a signal's requests.
 pub fn request_type(signal: Signal) -> &'static MessageType {
-    message_type(match signal {
-        Signal::Traces => ".opentelemetry.proto.collector.trace.v1.ExportTraceServiceRequest",
-        Signal::Metrics => ".opentelemetry.proto.collector.metrics.v1.ExportMetricsServiceRequest",
-        Signal::Logs => ".opentelemetry.proto.collector.logs.v1.ExportLogsServiceRequest",
-    })
+    static REQUESTS: LazyLock<[&'static MessageType; 3]> = LazyLock::new(|| {
+        ["trace.v1.ExportTrace", "metrics.v1.ExportMetrics", "logs.v1.ExportLogs"].map(|name| {
+            let name = format!(".opentelemetry.proto.collector.{name}ServiceRequest");
+            TYPES.iter().find(|ty| ty.name == name).expect("opentelemetry-proto is complete")
+        })
+    });
+    REQUESTS[signal.index()]
 }

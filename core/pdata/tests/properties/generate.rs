@@ -7,7 +7,7 @@
 use prost_types::field_descriptor_proto::Type;
 use spanbridge_pdata::Signal;
 
-use crate::descriptors::{FieldType, MessageType, message_type, request_type};
+use crate::descriptors::{FieldType, MessageType, request_type};
 
 /// Deepest nesting that is generated.
 const MAX_DEPTH: usize = 24;
@@ -91,36 +91,17 @@ fn put_field(out: &mut Vec<u8>, ty: &MessageType, tape: &mut Tape<'_>, depth: us
         return put_unknown(out, tape);
     }
     // What leads to items is chosen more often than the rest.
-    let containers: Vec<_> = ty.fields.iter().filter(|field| is_container(field)).collect();
     let field = match tape.choose(2) {
-        0 if !containers.is_empty() => containers[tape.choose(containers.len())],
+        0 if !ty.containers.is_empty() => &ty.fields[ty.containers[tape.choose(ty.containers.len())]],
         _ => &ty.fields[tape.choose(ty.fields.len())],
     };
     put_known(out, ty, field, tape, depth);
 }
 
-fn is_container(field: &FieldType) -> bool {
-    [
-        "resource_",
-        "scope_",
-        "metrics",
-        "spans",
-        "log_records",
-        "gauge",
-        "sum",
-        "histogram",
-        "data_points",
-        "values",
-    ]
-    .iter()
-    .any(|prefix| field.name.starts_with(prefix) || field.name.ends_with("histogram"))
-        && field.message.is_some()
-}
-
 fn put_known(out: &mut Vec<u8>, ty: &MessageType, field: &FieldType, tape: &mut Tape<'_>, depth: usize) {
     match field.ty {
         Type::Message => {
-            let child = message_type(field.message.as_deref().expect("a message field has a type"));
+            let child = field.message().expect("a message field has a type");
             let content = message(child, tape, depth + 1);
             put_len(out, field.number, &content, tape);
         }

@@ -2,7 +2,7 @@
 
 use prost_types::field_descriptor_proto::Type;
 
-use crate::descriptors::{MessageType, message_type};
+use crate::descriptors::MessageType;
 
 /// The message with its strings repaired, and how many there were. Messages without any stay byte for byte.
 pub fn repair(ty: &MessageType, message: &[u8]) -> (Vec<u8>, usize) {
@@ -30,7 +30,7 @@ pub fn repair(ty: &MessageType, message: &[u8]) -> (Vec<u8>, usize) {
                 Some(String::from_utf8_lossy(content).into_owned().into_bytes())
             }
             Some((Type::Message, field)) => {
-                let child = message_type(field.message.as_deref().expect("a message field has a type"));
+                let child = field.message().expect("a message field has a type");
                 let (new, count) = repair(child, content);
                 repaired += count;
                 (count > 0).then_some(new)

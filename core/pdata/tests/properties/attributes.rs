@@ -136,3 +136,31 @@ fn values_nested_too_deeply_are_cut_off() {
     let again = accept(Signal::Traces, edited.segments().concat());
     assert!(Payload::decode(&again).is_ok());
 }
+
+#[test]
+fn pieces_of_a_value_merge_and_another_alternative_replaces() {
+    let key = [0x0a, 1, b'a'];
+    let value = |any: &[u8]| [&[0x12, u8::try_from(any.len()).unwrap()], any].concat();
+    let seen = |values: &[&[u8]]| {
+        let pair = [&key[..], &values.concat()].concat();
+        let resource = [&[0x0a, u8::try_from(pair.len()).unwrap()], &*pair].concat();
+        let node = [&[0x0a, u8::try_from(resource.len()).unwrap()], &*resource].concat();
+        let payload = accept(Signal::Traces, [&[0x0a, u8::try_from(node.len()).unwrap()], &*node].concat());
+        let decoded = model::nodes(payload.decode().unwrap());
+        let attribute = decoded[0].resource.as_ref().unwrap().attributes[0].clone();
+        let value = payload.resources().next().unwrap().get("a").unwrap().to_value();
+        assert_eq!(value, model::value(attribute.value.as_ref()));
+        value
+    };
+    let (list_1, list_2) = (value(&[0x2a, 4, 0x0a, 2, 0x18, 1]), value(&[0x2a, 4, 0x0a, 2, 0x18, 2]));
+    let (map_1, map_2) =
+        (value(&[0x32, 5, 0x0a, 3, 0x0a, 1, b'k']), value(&[0x32, 5, 0x0a, 3, 0x0a, 1, b'l']));
+    let text = value(&[0x0a, 1, b't']);
+    let ints = |numbers: &[i64]| Value::List(numbers.iter().map(|number| Value::Int(*number)).collect());
+    let keys = |keys: &[&str]| Value::Map(keys.iter().map(|key| ((*key).to_owned(), Value::Empty)).collect());
+    assert_eq!(seen(&[&list_1, &list_2]), ints(&[1, 2]));
+    assert_eq!(seen(&[&map_1, &map_2]), keys(&["k", "l"]));
+    assert_eq!(seen(&[&list_1, &map_1, &list_2]), ints(&[2]));
+    assert_eq!(seen(&[&list_1, &text, &list_2]), ints(&[2]));
+    assert_eq!(seen(&[&map_1, &list_1, &text]), Value::Str("t".to_owned()));
+}

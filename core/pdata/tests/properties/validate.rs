@@ -88,8 +88,9 @@ fn embed(number: u32, content: &[u8]) -> Vec<u8> {
 
 #[test]
 fn nesting_is_accepted_up_to_the_depth_that_prost_decodes() {
-    // Nothing, a known field, an unknown field.
-    for innermost in [&[][..], &[0x18, 0x01], &[0xa0, 0x06, 0x01]] {
+    // Nothing, a known field, an unknown field, a map with an attribute of the usual form.
+    let pair = embed(6, &embed(1, &[0x0a, 1, b'k', 0x12, 2, 0x18, 1]));
+    for innermost in [&[][..], &[0x18, 0x01], &[0xa0, 0x06, 0x01], &pair] {
         for maps in 0..3 {
             let mut refused = 0;
             for lists in 30..60 {
@@ -106,6 +107,51 @@ fn nesting_is_accepted_up_to_the_depth_that_prost_decodes() {
                 }
             }
             assert!((5..25).contains(&refused));
+        }
+    }
+}
+
+/// The contents of `AnyValue`s of every kind: text, bool, short and long integers, double, bytes, list, map.
+const VALUES: [&[u8]; 9] = [
+    &[0x0a, 2, b'v', b'w'],
+    &[0x10, 1],
+    &[0x18, 7],
+    &[0x18, 0xc8, 1],
+    &[0x18, 0xff, 0xff, 0x7f],
+    &[0x21, 1, 2, 3, 4, 5, 6, 7, 8],
+    &[0x3a, 2, 0xff, 0],
+    &[0x2a, 4, 0x0a, 2, 0x10, 0],
+    &[0x32, 9, 0x0a, 7, 0x0a, 1, b'k', 0x12, 2, 0x18, 1],
+];
+
+/// A request of a span with an attribute, a name, and the attribute again.
+fn with_attribute(value: &[u8]) -> Vec<u8> {
+    let attribute = embed(9, &[&[0x0a, 1, b'k'], &*embed(2, value)].concat());
+    embed(1, &embed(2, &embed(2, &[&*attribute, &[0x2a, 1, b'n'], &*attribute].concat())))
+}
+
+#[test]
+fn any_change_of_one_byte_is_judged_like_prost_does() {
+    for request in VALUES.map(with_attribute) {
+        for at in 0..request.len() {
+            for byte in 0..=255 {
+                let mut request = request.clone();
+                request[at] = byte;
+                check_against_prost(Signal::Traces, &request).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_with_a_byte_more_or_less_is_judged_like_prost_does() {
+    for value in VALUES {
+        for at in 0..=value.len() {
+            check_against_prost(Signal::Traces, &with_attribute(&value[..at])).unwrap();
+            for byte in 0..=255 {
+                let longer = [&value[..at], &[byte], &value[at..]].concat();
+                check_against_prost(Signal::Traces, &with_attribute(&longer)).unwrap();
+            }
         }
     }
 }

@@ -10,8 +10,8 @@ use spanbridge_pdata::Signal;
 
 use crate::telemetry::Telemetry;
 use crate::{
-    BuildError, ComponentId, Connector, Consumer, Exporter, Extension, Kind, PipelineId, Processor, Receiver,
-    Validate,
+    BuildError, ComponentId, Connector, Consumer, Exporter, Extension, Kind, Ledger, PipelineId, Processor,
+    Receiver, Validate,
 };
 
 /// How mature a component is for one signal. The texts are the Go collector's.
@@ -91,6 +91,10 @@ pub struct Settings {
     pub kind: Kind,
     /// The pipeline a processor belongs to; `None` for everything else.
     pub pipeline: Option<PipelineId>,
+    /// The signals that it is used for; empty for an extension.
+    pub signals: Vec<Signal>,
+    /// Where it keeps books of the items it takes responsibility for.
+    pub ledger: Ledger,
     /// Where it creates its metrics.
     pub telemetry: Telemetry,
     /// About this build.

@@ -12,7 +12,9 @@ mod error;
 mod factory;
 mod fanout;
 mod id;
+pub mod ledger;
 mod lifecycle;
+mod storage;
 pub mod telemetry;
 mod validate;
 
@@ -28,8 +30,13 @@ pub use factory::{
 };
 pub use fanout::FanOut;
 pub use id::{ComponentId, ComponentType, IdError, PipelineId};
+pub use ledger::Ledger;
 pub use lifecycle::{
-    Component, Connector, Exporter, Extension, Host, Kind, Processor, Receiver, Status, StatusSink,
+    Component, Connector, Exporter, Extension, Extensions, Host, Kind, Processor, Receiver, Status,
+    StatusSink,
 };
 pub use spanbridge_pdata::{Payload, Signal};
-pub use validate::{Problem, Problems, Severity, Validate};
+pub use storage::{
+    Log, LogUsage, Note, Position, Record, Storage, StorageError, StorageErrorKind, StorageOwner, Taken,
+};
+pub use validate::{Problem, Problems, Reference, Severity, Validate};

@@ -1,5 +1,6 @@
 //! Kinds of components and the two calls that begin and end their lives.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{ComponentId, Consumer, ShutdownError, StartError};
+use crate::{Batch, ComponentId, Consumer, ShutdownError, StartError, Storage};
 
 /// Which of the five kinds a component is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,6 +87,16 @@ pub trait Component: Send + Sync {
         let _ = deadline;
         Ok(())
     }
+
+    /// Ends the work as [`Component::shutdown`] does, for a successor of the same id (a reload changed its
+    /// configuration): what it holds in memory need not be drained and is handed over instead. The service gives it to
+    /// the successor's `consume`. What it holds on disk stays there, and is closed when this returns.
+    ///
+    /// # Errors
+    /// As [`Component::shutdown`].
+    async fn retire(&self, deadline: Instant) -> Result<Vec<Batch>, ShutdownError> {
+        self.shutdown(deadline).await.map(|()| Vec::new())
+    }
 }
 
 /// A receiver: it was given its consumers when it was created.
@@ -101,8 +112,13 @@ pub trait Exporter: Component + Consumer {}
 /// use it as an exporter, tagged with their signal.
 pub trait Connector: Component + Consumer {}
 
-/// An extension.
-pub trait Extension: Component {}
+/// An extension. What it can do for other components, it offers through these methods.
+pub trait Extension: Component {
+    /// It as a storage, if it is one.
+    fn as_storage(&self) -> Option<&dyn Storage> {
+        None
+    }
+}
 
 /// How a component is doing (reference: collector-core, 4.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,12 +152,33 @@ pub struct Host {
     id: ComponentId,
     sink: Arc<dyn StatusSink>,
     draining: CancellationToken,
+    extensions: Extensions,
 }
 
+/// The running extensions by id.
+pub type Extensions = Arc<BTreeMap<ComponentId, Arc<dyn Extension>>>;
+
 impl Host {
-    /// The host as the component `id` sees it.
+    /// The host as the component `id` sees it, in a process without extensions.
     pub fn new(kind: Kind, id: ComponentId, sink: Arc<dyn StatusSink>) -> Self {
-        Self { kind, id, sink, draining: CancellationToken::new() }
+        Self { kind, id, sink, draining: CancellationToken::new(), extensions: Extensions::default() }
+    }
+
+    /// The same, in a process that runs these extensions.
+    #[must_use]
+    pub fn with_extensions(mut self, extensions: Extensions) -> Self {
+        self.extensions = extensions;
+        self
+    }
+
+    /// The running extension `id`; `None` if `service::extensions` does not list it.
+    ///
+    /// Extensions start before everything else, so a component may use what it finds here in its own `start`. Whoever
+    /// calls this with an id from its configuration reports that id in [`crate::Validate::validate`] with
+    /// [`crate::Problems::refer_at`]: then a wrong id is found at start, and a reload that changes the extension
+    /// restarts the component.
+    pub fn extension(&self, id: &ComponentId) -> Option<&Arc<dyn Extension>> {
+        self.extensions.get(id)
     }
 
     /// The same, in a process that cancels `draining` when it begins to shut down.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::ComponentId;
+
 /// A configuration that can check the relations between its values.
 ///
 /// `validate` does no I/O but for reading files that the configuration names, and reports every problem it finds, not
@@ -35,11 +37,21 @@ pub struct Problem {
     pub severity: Severity,
 }
 
-/// Collects problems.
+/// An extension that a configuration names: `sending_queue::storage: file_storage`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// Keys and list indices from the component's configuration to the id.
+    pub path: Vec<String>,
+    /// The extension's id.
+    pub id: ComponentId,
+}
+
+/// Collects problems, and the extensions that a configuration names.
 #[derive(Debug, Default)]
 pub struct Problems {
     path: Vec<String>,
     found: Vec<Problem>,
+    references: Vec<Reference>,
 }
 
 impl Problems {
@@ -88,6 +100,17 @@ impl Problems {
             problem.help = Some(help.into());
         }
         self
+    }
+
+    /// The value of `key` names an extension. Whether it is there is for the service to find out.
+    pub fn refer_at(&mut self, key: &str, id: &ComponentId) {
+        let path = self.path.iter().cloned().chain([key.to_owned()]).collect();
+        self.references.push(Reference { path, id: id.clone() });
+    }
+
+    /// The extensions that the configuration names.
+    pub fn references(&self) -> &[Reference] {
+        &self.references
     }
 
     /// Everything found, in order of discovery.

@@ -14,7 +14,7 @@ pub mod telemetry;
 mod testing;
 
 use spanbridge_component::telemetry::Telemetry;
-use spanbridge_component::{BuildInfo, ComponentId, Kind, PipelineId, Settings};
+use spanbridge_component::{BuildInfo, ComponentId, Kind, Ledger, PipelineId, Settings, Signal};
 
 pub use config::Config;
 pub use graph::{CreateError, DEFAULT_SHUTDOWN_TIMEOUT, Failure, ShutdownReport, StartFailure};
@@ -39,6 +39,8 @@ impl Environment {
             id: id.clone(),
             kind,
             pipeline: pipeline.cloned(),
+            signals: pipeline.map_or_else(|| Signal::ALL.to_vec(), |pipeline| vec![pipeline.signal()]),
+            ledger: Ledger::new(),
             telemetry: self.telemetry.clone(),
             build: self.build,
         }

@@ -4,7 +4,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use spanbridge_component::telemetry::Telemetry;
-use spanbridge_component::{BuildInfo, ComponentId, Host, Kind, PipelineId, Settings, Status, StatusSink};
+use spanbridge_component::{
+    BuildInfo, ComponentId, Host, Kind, Ledger, PipelineId, Settings, Signal, Status, StatusSink,
+};
 
 /// Settings of the component `id` (`type` or `type/name`) of `kind`, with metrics of its own at level `detailed`.
 ///
@@ -15,6 +17,8 @@ pub fn settings_of(kind: Kind, id: &str) -> Settings {
         id: id.parse::<ComponentId>().unwrap_or_else(|error| panic!("{error}")),
         kind,
         pipeline: (kind == Kind::Processor).then_some(pipeline),
+        signals: if kind == Kind::Extension { Vec::new() } else { Signal::ALL.to_vec() },
+        ledger: Ledger::new(),
         telemetry: Telemetry::detached(),
         build: BuildInfo { command: "spanbridge", description: "under test", version: "0.0.0" },
     }

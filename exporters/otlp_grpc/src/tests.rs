@@ -55,6 +55,8 @@ impl Rig {
             id: "otlp/test".parse().unwrap(),
             kind: Kind::Exporter,
             pipeline: None,
+            signals: Signal::ALL.to_vec(),
+            ledger: spanbridge_component::Ledger::new(),
             telemetry: telemetry.clone(),
             build: BuildInfo { command: "test", description: "Test Program", version: "1.2.3" },
         };

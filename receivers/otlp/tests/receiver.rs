@@ -172,6 +172,8 @@ fn build(config: Config, telemetry: Telemetry, signals: &[Signal], sink: &Arc<Si
         id: "otlp".parse().unwrap(),
         kind: Kind::Receiver,
         pipeline: None,
+        signals: signals.to_vec(),
+        ledger: spanbridge_component::Ledger::new(),
         telemetry,
         build: BuildInfo { command: "test", description: "", version: "0" },
     };

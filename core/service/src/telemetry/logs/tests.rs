@@ -42,6 +42,8 @@ fn settings(kind: Kind, id: &str, pipeline: Option<&str>) -> Settings {
         id: id.parse().unwrap(),
         kind,
         pipeline: pipeline.map(|p| p.parse().unwrap()),
+        signals: Vec::new(),
+        ledger: spanbridge_component::Ledger::new(),
         telemetry: Telemetry::detached(),
         build: BUILD,
     }

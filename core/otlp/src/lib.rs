@@ -1,0 +1,1 @@
+//! OTLP as exporters speak it: the calls and what their answers mean.

@@ -24,8 +24,8 @@ pub(crate) struct Options {
     /// The forwarders, in this order.
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["nginx", "pass", "batch", "batch-delivered"])]
     forwarders: Vec<Kind>,
-    /// Runs of each; the table shows the one in the middle.
-    #[arg(long, default_value_t = 3)]
+    /// Runs of each; the table shows the one in the middle, and the middle one of the rounds' ratios.
+    #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// The core of the forwarder.
     #[arg(long, default_value_t = 0)]
@@ -42,6 +42,8 @@ pub(crate) struct Options {
 /// One run.
 #[derive(Debug, Clone)]
 pub(crate) struct Measured {
+    /// The round it belongs to.
+    pub(crate) round: usize,
     /// Who forwarded.
     pub(crate) kind: Kind,
     /// Spans of the measurement, without the warm-up.
@@ -93,7 +95,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
     let mut results = Vec::new();
     for round in 0..options.rounds {
         for kind in &options.forwarders {
-            let measured = measure(options, *kind, &template).await?;
+            let measured = measure(options, round, *kind, &template).await?;
             println!("round {}: {}: {}; {}", round + 1, kind.title(), measured.report, measured.account);
             if let Some(fault) = measured.fault() {
                 return Err(format!("{}: {fault}", kind.title()).into());
@@ -105,7 +107,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
     Ok(())
 }
 
-async fn measure(options: &Options, kind: Kind, template: &Rc<Template>) -> Outcome<Measured> {
+async fn measure(options: &Options, round: usize, kind: Kind, template: &Rc<Template>) -> Outcome<Measured> {
     let shape =
         Shape { in_flight: kind.in_flight().unwrap_or(options.shape.in_flight), ..options.shape.clone() };
     let spans = shape.spans / SPANS_PER_REQUEST * SPANS_PER_REQUEST;
@@ -128,5 +130,5 @@ async fn measure(options: &Options, kind: Kind, template: &Rc<Template>) -> Outc
     let cpu = forwarder.cpu_time()?.saturating_sub(before);
     let peak_resident_bytes = forwarder.peak_resident_bytes()?;
     forwarder.stop()?;
-    Ok(Measured { kind, spans, cpu, peak_resident_bytes, report, account: sink.account() })
+    Ok(Measured { round, kind, spans, cpu, peak_resident_bytes, report, account: sink.account() })
 }

@@ -91,7 +91,7 @@ pub struct Settings {
     pub kind: Kind,
     /// The pipeline a processor belongs to; `None` for everything else.
     pub pipeline: Option<PipelineId>,
-    /// The signals that it is used for; empty for an extension.
+    /// The signals of the pipelines that use it, for a connector of those that feed it; empty for an extension.
     pub signals: Vec<Signal>,
     /// Where it keeps books of the items it takes responsibility for.
     pub ledger: Ledger,

@@ -33,13 +33,19 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// The settings of one component.
-    fn settings(&self, kind: Kind, id: &ComponentId, pipeline: Option<&PipelineId>) -> Settings {
+    /// The settings of one component that is used for `signals`.
+    fn settings(
+        &self,
+        kind: Kind,
+        id: &ComponentId,
+        pipeline: Option<&PipelineId>,
+        signals: Vec<Signal>,
+    ) -> Settings {
         Settings {
             id: id.clone(),
             kind,
             pipeline: pipeline.cloned(),
-            signals: pipeline.map_or_else(|| Signal::ALL.to_vec(), |pipeline| vec![pipeline.signal()]),
+            signals,
             ledger: Ledger::new(),
             telemetry: self.telemetry.clone(),
             build: self.build,

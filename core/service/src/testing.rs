@@ -8,10 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use spanbridge_component::telemetry::Telemetry;
 use spanbridge_component::{
-    Batch, BuildError, BuildInfo, Component, Connector, ConnectorFactory, ConnectorOutputs, ConsumeError,
-    Consumer, Descriptor, Exporter, ExporterFactory, Extension, ExtensionFactory, Host, Outputs, Problems,
-    Processor, ProcessorFactory, Receiver, ReceiverFactory, Settings, ShutdownError, Signal, Stability,
-    StartError, Status, Unsupported, Validate, async_trait,
+    Batch, BuildError, BuildInfo, Component, ComponentId, Connector, ConnectorFactory, ConnectorOutputs,
+    ConsumeError, Consumer, Descriptor, Exporter, ExporterFactory, Extension, ExtensionFactory, Host,
+    Outputs, Problems, Processor, ProcessorFactory, Receiver, ReceiverFactory, Settings, ShutdownError,
+    Signal, Stability, StartError, Status, Unsupported, Validate, async_trait,
 };
 use spanbridge_config::{Diagnostic, Diagnostics, Document, NoEnvironment, Sources, load};
 use tokio::time::Instant;
@@ -24,6 +24,7 @@ pub(crate) struct Recorder {
     events: Arc<Mutex<Vec<String>>>,
     receivers: Arc<Mutex<BTreeMap<String, Outputs>>>,
     deadlines: Arc<Mutex<BTreeMap<String, Instant>>>,
+    settings: Arc<Mutex<BTreeMap<String, Settings>>>,
 }
 
 /// What a recording component does besides recording.
@@ -34,6 +35,8 @@ pub(crate) struct StubConfig {
     start: Act,
     shutdown: Act,
     undelivered: usize,
+    /// An extension that has to run when this starts.
+    storage: Option<ComponentId>,
 }
 
 /// What one call does.
@@ -56,6 +59,9 @@ impl Validate for StubConfig {
         if self.start == Act::Invalid {
             problems.error_at("start", "invalid is not valid");
         }
+        if let Some(storage) = &self.storage {
+            problems.refer_at("storage", storage);
+        }
     }
 }
 
@@ -71,6 +77,9 @@ impl Component for Stub {
     async fn start(&self, host: Host) -> Result<(), StartError> {
         self.recorder.push(format!("start {}", self.name));
         tracing::info!("stub starts");
+        if let Some(storage) = self.config.storage.as_ref().filter(|id| host.extension(id).is_none()) {
+            return Err(StartError(format!("there is no {storage}")));
+        }
         match self.config.start {
             Act::Fail => return Err(StartError("start fails".into())),
             Act::Panic => panic!("start panics"),
@@ -129,6 +138,11 @@ impl Recorder {
         self.receivers.lock().unwrap()[receiver].clone()
     }
 
+    /// The signals that a component was told it is used for.
+    pub(crate) fn signals(&self, name: &str) -> Vec<Signal> {
+        self.settings.lock().unwrap()[name].signals.clone()
+    }
+
     /// How long a component was given to stop, counted from `start`.
     pub(crate) fn time_given(&self, name: &str, start: Instant) -> Duration {
         self.deadlines.lock().unwrap()[name] - start
@@ -138,6 +152,7 @@ impl Recorder {
         let pipeline = settings.pipeline.as_ref().map(|p| format!("@{p}")).unwrap_or_default();
         let name = format!("{}{pipeline}", settings.id);
         self.push(format!("create {name}"));
+        self.settings.lock().unwrap().insert(name.clone(), settings.clone());
         if config.create == Act::Fail {
             return Err(BuildError("create fails".into()));
         }

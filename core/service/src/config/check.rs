@@ -8,6 +8,10 @@ use spanbridge_config::nearest;
 use super::{Components, Pipeline, ServiceSection};
 use crate::graph::Topology;
 
+const KINDS: [Kind; 5] = [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension];
+/// Stands among the incomplete sections when `service::extensions` could not be decoded.
+pub(super) const EXTENSIONS: &str = "service::extensions";
+
 /// What the document defines.
 pub(super) struct Definitions<'a> {
     /// What could be decoded.
@@ -32,6 +36,7 @@ pub(super) fn all(definitions: &Definitions<'_>, service: &ServiceSection) -> Ve
         extensions(definitions, service, problems);
         problems.at("pipelines", |problems| pipelines(definitions, service, problems));
     });
+    references(definitions, service, &mut problems);
     let found = problems.into_found();
     let is_whole = definitions.undecoded.is_empty() && definitions.incomplete.is_empty();
     let references_hold = is_whole && found.iter().all(|p| !is_error(p));
@@ -125,19 +130,36 @@ fn check_pipeline(
     });
 }
 
+/// The extensions that used components name are defined and run.
+fn references(definitions: &Definitions<'_>, service: &ServiceSection, problems: &mut Problems) {
+    for kind in KINDS {
+        let used = definitions.components.ids(kind).into_iter().filter(|id| service.uses(kind, id));
+        for id in used {
+            for reference in definitions.components.references(kind, id) {
+                let Some((key, above)) = reference.path.split_last() else { continue };
+                let mut path = vec![kind.section().to_owned(), id.to_string()];
+                path.extend_from_slice(above);
+                at_path(problems, &path, &mut |problems| {
+                    definitions.runs(problems, key, &reference.id, service);
+                });
+            }
+        }
+    }
+}
+
+/// Runs `check` at a place several levels deeper.
+fn at_path(problems: &mut Problems, path: &[String], check: &mut dyn FnMut(&mut Problems)) {
+    match path {
+        [] => check(problems),
+        [step, below @ ..] => problems.at(step, |problems| at_path(problems, below, check)),
+    }
+}
+
 /// Warns of components that nothing uses.
 fn unused(components: &Components, service: &ServiceSection, problems: &mut Problems) {
-    let pipelines = || service.pipelines.values();
-    let used = |kind: Kind, id: &ComponentId| match kind {
-        Kind::Receiver => pipelines().any(|p| p.receivers.contains(id)),
-        Kind::Processor => pipelines().any(|p| p.processors.contains(id)),
-        Kind::Exporter => pipelines().any(|p| p.exporters.contains(id)),
-        Kind::Connector => pipelines().any(|p| p.receivers.contains(id) || p.exporters.contains(id)),
-        Kind::Extension => service.extensions.contains(id),
-    };
-    for kind in [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension] {
+    for kind in KINDS {
         let place = if kind == Kind::Extension { "service::extensions" } else { "any pipeline" };
-        for id in components.ids(kind).into_iter().filter(|id| !used(kind, id)) {
+        for id in components.ids(kind).into_iter().filter(|id| !service.uses(kind, id)) {
             problems.at(kind.section(), |problems| {
                 problems.warn_at(id.as_str(), format!("{kind} \"{id}\" is defined but not used in {place}"));
             });
@@ -147,8 +169,7 @@ fn unused(components: &Components, service: &ServiceSection, problems: &mut Prob
 
 impl Definitions<'_> {
     fn is_empty(&self) -> bool {
-        let kinds = [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension];
-        self.incomplete.is_empty() && kinds.into_iter().all(|kind| self.ids(kind).is_empty())
+        self.incomplete.is_empty() && KINDS.into_iter().all(|kind| self.ids(kind).is_empty())
     }
 
     /// Whether everything in a section could be decoded.
@@ -165,19 +186,42 @@ impl Definitions<'_> {
         self.components.ids(kind).into_iter().chain(undecoded).collect()
     }
 
+    /// The value of `key` is the id of an extension that is defined, and that the service runs.
+    fn runs(&self, problems: &mut Problems, key: &str, id: &ComponentId, service: &ServiceSection) {
+        if !self.is_complete(Kind::Extension.section()) {
+            return;
+        }
+        if !self.defines(Kind::Extension, id) {
+            self.not_configured(problems, key, Kind::Extension, &[Kind::Extension], id);
+        } else if self.is_complete(EXTENSIONS) && !service.extensions.contains(id) {
+            problems
+                .error_at(key, format!("references extension \"{id}\" which does not run"))
+                .help(format!("add \"{id}\" to service::extensions"));
+        }
+    }
+
     /// The item `index` of the current list is the id of something defined under one of `kinds`.
     fn refers(&self, problems: &mut Problems, index: usize, kind: Kind, kinds: &[Kind], id: &ComponentId) {
         let may_be_there = kinds.iter().any(|kind| !self.is_complete(kind.section()));
-        if may_be_there || kinds.iter().any(|kind| self.defines(*kind, id)) {
-            return;
+        if !may_be_there && !kinds.iter().any(|kind| self.defines(*kind, id)) {
+            self.not_configured(problems, &index.to_string(), kind, kinds, id);
         }
+    }
+
+    /// Reports that the value of `key` is no id of something under one of `kinds`, and what may be meant.
+    fn not_configured(
+        &self,
+        problems: &mut Problems,
+        key: &str,
+        kind: Kind,
+        kinds: &[Kind],
+        id: &ComponentId,
+    ) {
         let defined: Vec<_> =
             kinds.iter().flat_map(|kind| self.ids(*kind)).map(ComponentId::as_str).collect();
         let message = format!("references {kind} \"{id}\" which is not configured");
-        let problem = problems.error_at(&index.to_string(), message);
-        let other = [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension]
-            .into_iter()
-            .find(|other| self.defines(*other, id));
+        let problem = problems.error_at(key, message);
+        let other = KINDS.into_iter().find(|other| self.defines(*other, id));
         if let Some(near) = nearest(id.as_str(), defined.iter().copied()) {
             problem.help(format!("did you mean \"{near}\"?"));
         } else if let Some(other) = other {

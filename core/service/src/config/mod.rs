@@ -11,7 +11,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use spanbridge_component::{ComponentId, Kind, PipelineId};
+use spanbridge_component::{ComponentId, Kind, PipelineId, Reference};
 use spanbridge_config::{Diagnostics, Document};
 
 use crate::registry::{
@@ -119,6 +119,18 @@ impl Components {
         }
     }
 
+    /// The extensions that a component names in its configuration; none if it is not defined.
+    pub(crate) fn references(&self, kind: Kind, id: &ComponentId) -> Vec<Reference> {
+        let found = match kind {
+            Kind::Receiver => self.receivers.get(id).map(|recipe| recipe.references()),
+            Kind::Processor => self.processors.get(id).map(|recipe| recipe.references()),
+            Kind::Exporter => self.exporters.get(id).map(|recipe| recipe.references()),
+            Kind::Connector => self.connectors.get(id).map(|recipe| recipe.references()),
+            Kind::Extension => self.extensions.get(id).map(|recipe| recipe.references()),
+        };
+        found.unwrap_or_default()
+    }
+
     /// The ids of a kind, sorted.
     pub(crate) fn ids(&self, kind: Kind) -> Vec<&ComponentId> {
         match kind {
@@ -127,6 +139,22 @@ impl Components {
             Kind::Exporter => self.exporters.keys().collect(),
             Kind::Connector => self.connectors.keys().collect(),
             Kind::Extension => self.extensions.keys().collect(),
+        }
+    }
+}
+
+impl ServiceSection {
+    /// Whether a pipeline or `service::extensions` names a component.
+    pub(crate) fn uses(&self, kind: Kind, id: &ComponentId) -> bool {
+        let any = |uses: &dyn Fn(&Pipeline) -> bool| self.pipelines.values().any(uses);
+        match kind {
+            Kind::Receiver => any(&|pipeline| pipeline.receivers.contains(id)),
+            Kind::Processor => any(&|pipeline| pipeline.processors.contains(id)),
+            Kind::Exporter => any(&|pipeline| pipeline.exporters.contains(id)),
+            Kind::Connector => {
+                any(&|pipeline| pipeline.receivers.contains(id) || pipeline.exporters.contains(id))
+            }
+            Kind::Extension => self.extensions.contains(id),
         }
     }
 }

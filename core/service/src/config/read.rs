@@ -151,10 +151,13 @@ impl Reader<'_> {
             }
             config
         });
-        let extensions = node.get("extensions").and_then(|node| self.decode(node, &[SERVICE, "extensions"]));
+        let extensions = node.get("extensions").map(|node| self.decode(node, &[SERVICE, "extensions"]));
+        if extensions.as_ref().is_some_and(Option::is_none) {
+            self.incomplete.insert(check::EXTENSIONS.to_owned());
+        }
         ServiceSection {
             telemetry: telemetry.unwrap_or_default(),
-            extensions: extensions.unwrap_or_default(),
+            extensions: extensions.flatten().unwrap_or_default(),
             pipelines: self.pipelines(),
         }
     }
@@ -257,7 +260,12 @@ impl Reader<'_> {
         let (Some((last, parents)), Some(parent)) = (steps.split_last(), parent_of(root, &steps)) else {
             return self.document.diagnose(problem, root, &[]);
         };
-        if matches!(parent.value, Value::List(_)) {
+        let is_item = matches!(parent.value, Value::List(_));
+        // A text inside a component is wrong itself; elsewhere it is the key that is looked for.
+        let is_text = parents.len() >= 2
+            && parents[0] != SERVICE
+            && parent.get(last).is_some_and(|node| node.as_str().is_some());
+        if is_item || is_text {
             let problem = Problem { path: steps, ..problem.clone() };
             return self.document.diagnose(&problem, root, &[]);
         }

@@ -24,6 +24,13 @@ fn pipelines(text: &str) -> String {
     format!("receivers: {{in: }}\nexporters: {{out: }}\nservice: {{pipelines: {text}}}\n")
 }
 
+fn referring(exporter: &str, extensions: &str, run: &str) -> String {
+    format!(
+        "receivers: {{in: }}\nexporters: {{out: {exporter}}}\nextensions: {{{extensions}}}\nservice:\n  extensions: \
+         {run}\n  pipelines: {{traces: {{receivers: [in], exporters: [out]}}}}\n"
+    )
+}
+
 #[test]
 fn every_mistake_is_reported_at_its_place_with_the_way_out() {
     let cases = [
@@ -66,6 +73,14 @@ fn every_mistake_is_reported_at_its_place_with_the_way_out() {
         (
             "an extension that is not there",
             with("service: {extensions: [ext], pipelines: {traces: {receivers: [in], exporters: [out]}}}\n"),
+        ),
+        ("a reference to an extension that is not there", referring("{storage: exx}", "ext: ", "[ext]")),
+        ("a reference to an extension that does not run", referring("{storage: ext}", "ext: ", "[]")),
+        ("a reference to a receiver", referring("{storage: in}", "", "[]")),
+        ("a reference to an extension that is wrong itself", referring("{storage: ext}", "ext: {start: 1}", "[ext]")),
+        (
+            "a reference of what nobody uses",
+            with("processors: {mark: {storage: exx}}\n"),
         ),
         (
             "a connector like an exporter",

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use spanbridge_component::{
-    ComponentId, ConnectorOutputs, Consumer, FanOut, Kind, Outputs, PipelineId, Problems, Settings, Signal,
+    ComponentId, ConnectorOutputs, Consumer, Extension, FanOut, Kind, Outputs, PipelineId, Problems,
+    Settings, Signal,
 };
 use tracing::Span;
 
@@ -35,9 +36,9 @@ pub(super) fn extension(
     id: &ComponentId,
     environment: &Environment,
     board: &StatusBoard,
-) -> Result<Instance, CreateError> {
-    let settings = environment.settings(Kind::Extension, id, None);
-    create(recipe, &settings, (), 0, board).map(|(_, instance)| instance)
+) -> Result<(Arc<dyn Extension>, Instance), CreateError> {
+    let settings = environment.settings(Kind::Extension, id, None, Vec::new());
+    create(recipe, &settings, (), 0, board)
 }
 
 /// Creates every component of the pipelines, in the order in which to start them.
@@ -169,6 +170,19 @@ impl<'a> Builder<'a> {
         })
     }
 
+    /// The signals that a component is used for; for a connector those that go in.
+    fn signals_of(&self, kind: Kind, id: &ComponentId, pipeline: Option<&PipelineId>) -> Vec<Signal> {
+        let uses = |(pipeline_id, used): &(&PipelineId, &Pipeline)| match kind {
+            Kind::Receiver => used.receivers.contains(id),
+            Kind::Processor => Some(*pipeline_id) == pipeline,
+            Kind::Exporter | Kind::Connector => used.exporters.contains(id),
+            Kind::Extension => false,
+        };
+        let used: BTreeSet<usize> =
+            self.pipelines.iter().filter(uses).map(|(pipeline_id, _)| pipeline_id.signal().index()).collect();
+        Signal::ALL.into_iter().filter(|signal| used.contains(&signal.index())).collect()
+    }
+
     /// Creates one component within its span and keeps it as an instance.
     fn create<R: Role>(
         &mut self,
@@ -178,7 +192,8 @@ impl<'a> Builder<'a> {
         depth: usize,
         next: R::Next,
     ) -> Result<(Arc<R::Component>, Span), CreateError> {
-        let settings = self.environment.settings(R::KIND, id, pipeline);
+        let signals = self.signals_of(R::KIND, id, pipeline);
+        let settings = self.environment.settings(R::KIND, id, pipeline, signals);
         let (component, instance) = create(recipe, &settings, next, depth, self.board)?;
         let span = instance.span().clone();
         self.instances.push(instance);

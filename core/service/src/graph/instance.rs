@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use spanbridge_component::{
-    Batch, Capabilities, Component, ComponentId, ConsumeError, Consumer, Host, Kind, PipelineId, Settings,
-    ShutdownError, StartError, Status, StatusSink,
+    Batch, Capabilities, Component, ComponentId, ConsumeError, Consumer, Extensions, Host, Kind, PipelineId,
+    Settings, ShutdownError, StartError, Status, StatusSink,
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -56,9 +56,15 @@ impl Instance {
     }
 
     /// Starts the component. A panic in it counts as an error.
-    pub(crate) async fn start(&self, draining: CancellationToken) -> Result<(), StartError> {
+    pub(crate) async fn start(
+        &self,
+        draining: CancellationToken,
+        extensions: Extensions,
+    ) -> Result<(), StartError> {
         self.report(Status::Starting);
-        let host = Host::new(self.kind, self.id.clone(), self.status.clone()).with_draining(draining);
+        let host = Host::new(self.kind, self.id.clone(), self.status.clone())
+            .with_draining(draining)
+            .with_extensions(extensions);
         let component = self.component.clone();
         let result = contained(async move { component.start(host).await }, &self.span)
             .await

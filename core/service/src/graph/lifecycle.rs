@@ -56,7 +56,7 @@ impl Graph {
             self.touched += 1;
             instance.announce_start();
             instance
-                .start(self.draining.clone())
+                .start(self.draining.clone(), self.running.clone())
                 .await
                 .map_err(|error| StartFailure { component: instance.name(), reason: error.to_string() })?;
             instance.announce_started();

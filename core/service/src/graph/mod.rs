@@ -10,8 +10,11 @@ mod topology;
 pub use build::CreateError;
 pub use lifecycle::{Failure, ShutdownReport, StartFailure};
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use spanbridge_component::Extensions;
 use tokio_util::sync::CancellationToken;
 
 use crate::Environment;
@@ -29,6 +32,8 @@ pub(crate) struct Graph {
     instances: Vec<Instance>,
     /// How many of `instances` are extensions.
     extensions: usize,
+    /// The extensions by id, for those who refer to them.
+    running: Extensions,
     /// How many of `instances` have been told to start.
     touched: usize,
     /// Cancelled when the shutdown begins.
@@ -43,13 +48,17 @@ impl Graph {
         board: &StatusBoard,
     ) -> Result<Self, CreateError> {
         let mut instances = Vec::new();
+        let mut running = BTreeMap::new();
         for id in config.extensions() {
             if let Some(recipe) = config.components.extensions.get(id) {
-                instances.push(build::extension(recipe.as_ref(), id, environment, board)?);
+                let (extension, instance) = build::extension(recipe.as_ref(), id, environment, board)?;
+                running.insert(id.clone(), extension);
+                instances.push(instance);
             }
         }
         let extensions = instances.len();
         instances.extend(build::pipelines(config, environment, board)?);
-        Ok(Self { instances, extensions, touched: 0, draining: CancellationToken::new() })
+        let draining = CancellationToken::new();
+        Ok(Self { instances, extensions, running: Arc::new(running), touched: 0, draining })
     }
 }

@@ -230,3 +230,25 @@ fn a_component_that_cannot_be_made_is_named() {
         "failed to create \"mark\" processor, in pipeline \"traces\": create fails"
     );
 }
+
+#[test]
+fn components_are_told_the_signals_of_the_pipelines_that_use_them() {
+    let (_, recorder, _) = graph(DIAMOND);
+    for (name, signals) in [
+        ("in", vec![Signal::Traces, Signal::Metrics]),
+        ("mark@traces/first", vec![Signal::Traces]),
+        ("same", vec![Signal::Traces]),
+        ("count", vec![Signal::Traces]),
+        ("out", vec![Signal::Traces, Signal::Metrics]),
+    ] {
+        assert_eq!(recorder.signals(name), signals, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_component_finds_the_extension_that_it_names_when_it_starts() {
+    let (mut graph, recorder, _) = graph(&line("", "", "{storage: ext}"));
+    recorder.take();
+    graph.start().await.unwrap();
+    assert_eq!(recorder.take()[..2], ["start ext", "start out"]);
+}

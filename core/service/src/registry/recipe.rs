@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use spanbridge_component::{BuildError, Descriptor, Settings, Signal};
+use spanbridge_component::{BuildError, Descriptor, Problems, Reference, Settings, Signal, Validate as _};
 
 use super::role::{Factory, Role};
 
@@ -17,6 +17,8 @@ pub(crate) trait Recipe<R: Role>: Send + Sync {
     fn connects(&self, input: Signal, output: Signal) -> bool;
     /// The effective configuration, defaults filled in.
     fn effective(&self) -> Result<serde_json::Value, serde_json::Error>;
+    /// The extensions that the configuration names, at paths relative to it.
+    fn references(&self) -> Vec<Reference>;
     /// Makes one component.
     fn create(&self, settings: Settings, next: R::Next) -> Result<Arc<R::Component>, BuildError>;
 }
@@ -45,6 +47,12 @@ impl<R: Role, F: Factory<R>> Recipe<R> for TypedRecipe<R, F> {
 
     fn effective(&self) -> Result<serde_json::Value, serde_json::Error> {
         serde_json::to_value(&self.config)
+    }
+
+    fn references(&self) -> Vec<Reference> {
+        let mut problems = Problems::new();
+        self.config.validate(&mut problems);
+        problems.references().to_vec()
     }
 
     fn create(&self, settings: Settings, next: R::Next) -> Result<Arc<R::Component>, BuildError> {

@@ -72,7 +72,8 @@ pub(crate) async fn read(response: Response<RecvStream>) -> Result<UnaryResponse
         }
     }
     let message = message?.finish().map_err(|e| unreadable(&e))?;
-    let message = message.into_decompressed(encoding(&head.headers)?, RESPONSE_MAX_BYTES)?;
+    let message = message.into_decompressed(encoding(&head.headers)?, RESPONSE_MAX_BYTES);
+    let message = message.map_err(|status| own(status.message()))?;
     Ok(UnaryResponse { message, metadata: head.headers })
 }
 
@@ -96,9 +97,13 @@ async fn read_message(body: &mut RecvStream) -> Result<Assembler, Failure> {
 
 /// The status of an answer that is not one message: towards the caller it is no fault of the method's.
 fn unreadable(error: &FrameError) -> Failure {
-    let code =
-        if matches!(error, FrameError::TooLarge { .. }) { Code::ResourceExhausted } else { Code::Internal };
-    Status::new(code, error.to_string()).into()
+    own(&error.to_string()).into()
+}
+
+/// What this side thinks of an answer. It must not read like a server's opinion of the request: an answer that is too
+/// large is no reason to send a smaller request, which may have been carried out.
+fn own(opinion: &str) -> Status {
+    Status::new(Code::Internal, format!("cannot read the answer: {opinion}"))
 }
 
 /// What the compressed flag refers to; `None` for no encoding.

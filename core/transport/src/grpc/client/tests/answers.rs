@@ -95,7 +95,7 @@ async fn answers_that_break_the_protocol_are_errors() {
         ("no message", Code::Internal, "none was sent"),
         ("two messages", Code::Internal, "more data follows"),
         ("half a message", Code::Internal, "ended after 6 of 8 bytes"),
-        ("huge", Code::ResourceExhausted, "received message larger than max (4194305 vs. 4194304)"),
+        ("huge", Code::Internal, "the answer: grpc: received message larger than max (4194305 vs. 4194304)"),
         ("compressed with nothing", Code::Internal, "compressed flag set with identity"),
         ("unknown encoding", Code::Internal, "not installed for grpc-encoding \"lzma\""),
     ] {

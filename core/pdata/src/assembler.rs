@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::memory::Account;
 use crate::wire::{len_field_size, put_varint};
 
 /// A position in an [`Assembler`] to roll back to.
@@ -119,11 +120,16 @@ impl<C: AsRef<[u8]>> Assembler<C> {
 }
 
 impl Assembler<Bytes> {
+    /// [`Assembler::finish`] as a segment, which is charged to the process.
+    pub(crate) fn finish_segment(self) -> Bytes {
+        Account::process().segment(self.finish())
+    }
+
     /// Like [`Assembler::finish`], without a copy if there is but one range of bytes.
     pub(crate) fn into_bytes(mut self) -> Bytes {
         if let [Piece::Copy(content)] = self.pieces.as_mut_slice() {
             return std::mem::take(content);
         }
-        self.finish().into()
+        self.finish_segment()
     }
 }

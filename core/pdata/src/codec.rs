@@ -5,6 +5,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::{DecodeError, Message};
 
+use crate::memory::Account;
 use crate::{InvalidUtf8, Malformed, Payload, Signal};
 
 /// A whole request as a tree.
@@ -72,7 +73,11 @@ impl Payload {
     /// # Errors
     /// A tree that could not have come from outside either: an id of a wrong length, or values nested too deeply.
     pub fn encode(decoded: &Decoded) -> Result<Payload, Malformed> {
-        let received = Payload::from_wire(decoded.signal(), decoded.encode().into(), InvalidUtf8::Refuse)?;
+        let received = Payload::from_wire(
+            decoded.signal(),
+            Account::process().segment(decoded.encode()),
+            InvalidUtf8::Refuse,
+        )?;
         Ok(received.payload)
     }
 }

@@ -155,7 +155,7 @@ impl<F: FnMut(Item<'_>) -> ItemEdit> Editor<F> {
         let mut out = Assembler::new();
         match self.container(Level::Request, segment, place, &mut out)? {
             Outcome::Same => Ok(segment.clone()),
-            Outcome::Changed | Outcome::Emptied => Ok(out.finish().into()),
+            Outcome::Changed | Outcome::Emptied => Ok(out.finish_segment()),
         }
     }
 

@@ -15,6 +15,7 @@ mod codec;
 mod hostile;
 mod items;
 mod malformed;
+pub mod memory;
 mod payload;
 mod repair;
 mod resources;

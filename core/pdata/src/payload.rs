@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::memory::Account;
 use crate::repair::repair;
 use crate::shape::request;
 use crate::validate::validate;
@@ -45,7 +46,11 @@ impl Payload {
     /// What is malformed, and where; the text suits an `INVALID_ARGUMENT`.
     pub fn from_wire(signal: Signal, bytes: Bytes, invalid: InvalidUtf8) -> Result<Received, Malformed> {
         let census = validate(request(signal), 0, &bytes, invalid == InvalidUtf8::Repair)?;
-        let bytes = if census.invalid_strings == 0 { bytes } else { repair(request(signal), &bytes).into() };
+        let bytes = if census.invalid_strings == 0 {
+            bytes
+        } else {
+            Account::process().segment(repair(request(signal), &bytes))
+        };
         let payload = Self::from_valid(signal, bytes, census.items);
         Ok(Received { payload, repaired_strings: census.invalid_strings })
     }

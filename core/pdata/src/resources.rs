@@ -4,6 +4,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::attributes::Attributes;
+use crate::memory::Account;
 use crate::shape::{Level, count};
 use crate::value::{ValueRef, key_of, text};
 use crate::wire::{Fields, len_field_size, len_key, put_varint};
@@ -120,7 +121,7 @@ fn edit_segment(segment: &Bytes, edit: &mut impl FnMut(&mut Attributes<'_>)) -> 
         return segment.clone();
     }
     out.extend_from_slice(segment.get(copied..).unwrap_or_default());
-    out.into()
+    Account::process().segment(out)
 }
 
 /// A `ResourceX` taken apart: the resource, and the fields around it.

@@ -122,7 +122,7 @@ impl Part {
             outer.filled = true;
         } else {
             let cut = std::mem::replace(&mut self.cut, Assembler::new());
-            self.push(cut.finish().into());
+            self.push(cut.finish_segment());
         }
     }
 

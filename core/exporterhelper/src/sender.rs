@@ -1,7 +1,7 @@
 //! The part of an exporter that is its own: one attempt to send one request.
 
 use async_trait::async_trait;
-use spanbridge_component::{Batch, ConsumeError, Host, Payload, ShutdownError, StartError};
+use spanbridge_component::{Batch, ConsumeError, Host, Payload, ShutdownError, Signal, StartError};
 use tokio::time::Instant;
 
 /// One attempt to send one request; everything around it is the helper's.
@@ -30,6 +30,12 @@ pub trait Sender: Send + Sync + 'static {
     /// What the destination, or the way to it, answered.
     async fn send(&self, batch: &Batch) -> Result<(), SendError>;
 
+    /// Where requests of `signal` go, for the labels of the metrics. Asked once, when the exporter is made.
+    fn destination(&self, signal: Signal) -> Destination {
+        let _ = signal;
+        Destination::default()
+    }
+
     /// Ends the work, after the last `send`; as [`spanbridge_component::Component::shutdown`].
     ///
     /// # Errors
@@ -38,6 +44,18 @@ pub trait Sender: Send + Sync + 'static {
         let _ = deadline;
         Ok(())
     }
+}
+
+/// Where requests go, as labels of the metrics `sent`, `send_failed` and `queue_batch_send_size`. Empty labels are left
+/// out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Destination {
+    /// Label `server_address`.
+    pub server_address: String,
+    /// Label `server_port`.
+    pub server_port: String,
+    /// Label `url_path`, of exporters that send over HTTP.
+    pub url_path: String,
 }
 
 /// Why an attempt failed.

@@ -35,12 +35,10 @@ pub(super) fn toggle<'de, V: Visitor<'de>>(de: NodeDeserializer<'_>, visitor: V)
         return de.invalid(&"a map");
     }
     let enabled = enabled(de)?;
-    de.place(
-        visitor.visit_seq(Block {
-            enabled: Some(enabled),
-            de: NodeDeserializer { without_enabled: true, ..de },
-        }),
-    )
+    de.place(visitor.visit_seq(Block {
+        next: BlockPart::Enabled(enabled),
+        de: NodeDeserializer { without_enabled: true, ..de },
+    }))
 }
 
 fn enabled(de: NodeDeserializer<'_>) -> Result<bool, Error> {
@@ -64,8 +62,16 @@ fn enabled(de: NodeDeserializer<'_>) -> Result<bool, Error> {
     de.child(node, None, &path, entry.key.span).place(Err(Error::new(Kind::Custom(message))))
 }
 
+/// What a block yields, in this order.
+enum BlockPart {
+    Enabled(bool),
+    Contents,
+    /// Whether it was written as null.
+    IsNull,
+}
+
 struct Block<'a> {
-    enabled: Option<bool>,
+    next: BlockPart,
     de: NodeDeserializer<'a>,
 }
 
@@ -73,9 +79,16 @@ impl<'de> SeqAccess<'de> for Block<'_> {
     type Error = Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        match self.enabled.take() {
-            Some(enabled) => seed.deserialize(enabled.into_deserializer()).map(Some),
-            None => seed.deserialize(self.de).map(Some),
+        match self.next {
+            BlockPart::Enabled(enabled) => {
+                self.next = BlockPart::Contents;
+                seed.deserialize(enabled.into_deserializer()).map(Some)
+            }
+            BlockPart::Contents => {
+                self.next = BlockPart::IsNull;
+                seed.deserialize(self.de).map(Some)
+            }
+            BlockPart::IsNull => seed.deserialize(self.de.node.is_null().into_deserializer()).map(Some),
         }
     }
 }

@@ -95,8 +95,8 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
         Ok(Optional::off())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        let (enabled, config) = toggle::parts(seq)?;
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let (enabled, config) = toggle::parts(&mut seq)?;
         Ok(Optional(enabled.then_some(config)))
     }
 }

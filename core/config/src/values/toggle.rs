@@ -57,6 +57,18 @@ impl<T> Toggle<T> {
     pub const fn contents(&self) -> &T {
         &self.config
     }
+
+    /// Reads a block, and whether it was written as null: for the few blocks where `batch:` and `batch: {}` differ.
+    ///
+    /// # Errors
+    /// As the block's own `Deserialize`.
+    pub fn deserialize_with_null<'de, D>(deserializer: D) -> Result<(Self, bool), D::Error>
+    where
+        D: Deserializer<'de>,
+        T: Deserialize<'de>,
+    {
+        deserializer.deserialize_tuple_struct(protocol::TOGGLE, 3, WithNull(PhantomData))
+    }
 }
 
 impl<T: Validate> Validate for Toggle<T> {
@@ -107,14 +119,30 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
         f.write_str("a map")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        let (on, config) = parts(seq)?;
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let (on, config) = parts(&mut seq)?;
         Ok(Toggle { on, config })
     }
 }
 
+struct WithNull<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> de::Visitor<'de> for WithNull<T> {
+    type Value = (Toggle<T>, bool);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let (on, config) = parts(&mut seq)?;
+        let is_null = seq.next_element()?.unwrap_or_default();
+        Ok((Toggle { on, config }, is_null))
+    }
+}
+
 /// The two parts that the deserializer makes of an optional block: its `enabled` key, and everything else.
-pub(super) fn parts<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(mut seq: A) -> Result<(bool, T), A::Error> {
+pub(super) fn parts<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(seq: &mut A) -> Result<(bool, T), A::Error> {
     let incomplete = || de::Error::custom("an optional block needs this crate's deserializer");
     let enabled = seq.next_element()?.ok_or_else(incomplete)?;
     let config = seq.next_element()?.ok_or_else(incomplete)?;

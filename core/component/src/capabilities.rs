@@ -9,7 +9,7 @@ pub enum Acknowledges {
     Delivered,
 }
 
-/// What a consumer declares about itself, fixed for its lifetime.
+/// What a consumer declares about itself at one moment: a reload may change what lies behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
     /// What success of [`crate::Consumer::consume`] means here, everything downstream included.

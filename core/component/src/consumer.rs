@@ -52,7 +52,8 @@ pub trait Consumer: Send + Sync {
     /// See [`ConsumeError`]. After an error the caller is still responsible for the batch.
     async fn consume(&self, batch: Batch) -> Result<(), ConsumeError>;
 
-    /// What this consumer declares, everything behind it included. Constant once the graph is built.
+    /// What this consumer declares, everything behind it included. A reload may change it: whoever decides by it asks for
+    /// each call.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
     }

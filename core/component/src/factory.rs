@@ -10,8 +10,8 @@ use spanbridge_pdata::Signal;
 
 use crate::telemetry::Telemetry;
 use crate::{
-    BuildError, ComponentId, Connector, Consumer, Exporter, Extension, Kind, Ledger, PipelineId, Processor,
-    Receiver, Validate,
+    BuildError, ComponentId, Connector, Consumer, Exporter, Extension, Kind, Ledger, Link, PipelineId,
+    Processor, Receiver, Validate,
 };
 
 /// How mature a component is for one signal. The texts are the Go collector's.
@@ -92,6 +92,9 @@ pub struct Settings {
     /// The pipeline a processor belongs to; `None` for everything else.
     pub pipeline: Option<PipelineId>,
     /// The signals of the pipelines that use it, for a connector of those that feed it; empty for an extension.
+    ///
+    /// A reload that adds a signal makes an exporter or connector anew; one that takes a signal away keeps it. A
+    /// receiver is kept in either case: it asks its [`Outputs`].
     pub signals: Vec<Signal>,
     /// Where it keeps books of the items it takes responsibility for.
     pub ledger: Ledger,
@@ -118,9 +121,13 @@ impl Settings {
 }
 
 /// The next consumer for each signal that has one.
-#[derive(Clone, Default)]
+///
+/// A reload may give a signal a consumer, take it away, or put another in its place, without restarting the receiver
+/// that holds this. So a receiver asks for each request and does not keep the answer; what it cannot ask anew, such as
+/// which streams it opens at start, it opens for all signals that it supports.
+#[derive(Debug, Clone, Default)]
 pub struct Outputs {
-    by_signal: [Option<Arc<dyn Consumer>>; 3],
+    by_signal: [Link; 3],
 }
 
 impl Outputs {
@@ -129,21 +136,31 @@ impl Outputs {
         Self::default()
     }
 
-    /// Sets the consumer of `signal`.
+    /// Sets the consumer of `signal`, here and not in clones.
     #[must_use]
     pub fn with(mut self, signal: Signal, next: Arc<dyn Consumer>) -> Self {
-        self.by_signal[signal.index()] = Some(next);
+        self.by_signal[signal.index()] = Link::to(next);
         self
     }
 
-    /// The consumer of `signal`; `None` when no pipeline of that signal uses the receiver.
-    pub fn get(&self, signal: Signal) -> Option<&Arc<dyn Consumer>> {
-        self.by_signal[signal.index()].as_ref()
+    /// The consumer of `signal` at this moment, for one call; `None` when no pipeline of that signal uses the receiver.
+    pub fn get(&self, signal: Signal) -> Option<Arc<dyn Consumer>> {
+        self.link(signal).next()
     }
 
-    /// The signals that have a consumer.
+    /// Whether `signal` has a consumer at this moment.
+    pub fn has(&self, signal: Signal) -> bool {
+        self.link(signal).is_connected()
+    }
+
+    /// The signals that have a consumer at this moment.
     pub fn signals(&self) -> impl Iterator<Item = Signal> + '_ {
-        Signal::ALL.into_iter().filter(|s| self.get(*s).is_some())
+        Signal::ALL.into_iter().filter(|s| self.has(*s))
+    }
+
+    /// The edge of `signal`: the service points it.
+    pub fn link(&self, signal: Signal) -> &Link {
+        &self.by_signal[signal.index()]
     }
 }
 

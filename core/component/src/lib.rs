@@ -14,6 +14,7 @@ mod fanout;
 mod id;
 pub mod ledger;
 mod lifecycle;
+mod link;
 mod storage;
 pub mod telemetry;
 mod validate;
@@ -35,6 +36,7 @@ pub use lifecycle::{
     Component, Connector, Exporter, Extension, Extensions, Host, Kind, Processor, Receiver, Status,
     StatusSink,
 };
+pub use link::Link;
 pub use spanbridge_pdata::{Payload, Signal};
 pub use storage::{
     Log, LogUsage, Note, Position, Record, Storage, StorageError, StorageErrorKind, StorageOwner, Taken,

@@ -90,7 +90,11 @@ pub trait Component: Send + Sync {
 
     /// Ends the work as [`Component::shutdown`] does, for a successor of the same id (a reload changed its
     /// configuration): what it holds in memory need not be drained and is handed over instead. The service gives it to
-    /// the successor's `consume`. What it holds on disk stays there, and is closed when this returns.
+    /// the successor's `consume`. What it holds on disk stays there, and is closed when this returns. In its books what it
+    /// hands over is `returned`; the successor, which keeps the same books, takes it anew.
+    ///
+    /// Before this the [`Host::draining`] of this component is cancelled and nothing points at it any more; calls that
+    /// are still under way have had time to end.
     ///
     /// # Errors
     /// As [`Component::shutdown`].
@@ -191,7 +195,7 @@ impl Host {
     /// Cancelled when the process begins to shut down, before any component's `shutdown` is called.
     ///
     /// Receivers stop first, and wait for what is in flight. A component that lets callers wait for more telemetry to
-    /// come takes this as the sign not to.
+    /// come takes this as the sign not to. A reload cancels it for the components that it takes out or replaces.
     pub fn draining(&self) -> &CancellationToken {
         &self.draining
     }

@@ -16,12 +16,12 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument;
 
-use crate::Config;
 use crate::flight::Flight;
 use crate::outcome::{Outcome, Outcomes, Resolver};
 use crate::room::{Room, Taken};
 use crate::shards::{Charter, Closed, Key, Limits, Opened, Overflow, Pushed, Shards, key_of};
 use crate::telemetry::{Metrics, Trigger};
+use crate::{Acknowledge, Config};
 
 /// How often a caller that waits for room looks whether the exports that would give some have all ended, and what is
 /// pending holds the room.
@@ -30,7 +30,7 @@ const ROOM_CHECK: Duration = Duration::from_millis(10);
 /// What the callers of `consume` and the tasks of the batches share.
 pub(crate) struct Batcher {
     pub(crate) next: Arc<dyn Consumer>,
-    pub(crate) acknowledges: Acknowledges,
+    acknowledge: Acknowledge,
     pub(crate) metrics: Metrics,
     /// Cancelled when the time to drain is over.
     pub(crate) cut_off: CancellationToken,
@@ -63,14 +63,13 @@ impl Batcher {
         settings: &Settings,
         config: &Config,
         next: Arc<dyn Consumer>,
-        acknowledges: Acknowledges,
     ) -> Result<Self, BuildError> {
         let limits = Limits::new(config);
         let metrics = Metrics::new(&settings.telemetry, &settings.id)?;
         metrics.cardinality(usize::from(config.metadata_keys.is_empty()));
         Ok(Self {
             next,
-            acknowledges,
+            acknowledge: config.acknowledge,
             metrics,
             cut_off: CancellationToken::new(),
             stopped: CancellationToken::new(),
@@ -82,6 +81,15 @@ impl Batcher {
             span: settings.span(),
             undelivered: AtomicUsize::new(0),
         })
+    }
+
+    /// What success means now: a reload may change what lies behind this processor.
+    pub(crate) fn acknowledges(&self) -> Acknowledges {
+        match self.acknowledge {
+            Acknowledge::Auto => self.next.capabilities().acknowledges,
+            Acknowledge::Accepted => Acknowledges::Accepted,
+            Acknowledge::Delivered => Acknowledges::Delivered,
+        }
     }
 
     /// Puts the items of `batch` into batches; returns their outcomes.

@@ -81,7 +81,7 @@ impl Flight {
 
     fn note_failure(&self, items: usize, error: &ConsumeError) {
         // Callers who wait are told, and the telemetry is still theirs. Nobody else has it any more.
-        if self.batcher().acknowledges == Acknowledges::Accepted {
+        if self.batcher().acknowledges() == Acknowledges::Accepted {
             tracing::error!(error = %error, dropped_items = items, "Sender failed");
             if self.batcher().is_stopping() {
                 self.batcher().not_delivered(items);

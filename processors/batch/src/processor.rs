@@ -9,8 +9,8 @@ use spanbridge_component::{
 };
 use tokio::time::{Instant, timeout_at};
 
+use crate::Config;
 use crate::batcher::Batcher;
-use crate::{Acknowledge, Config};
 
 /// Gathers requests into batches; see the crate's documentation.
 pub(crate) struct BatchProcessor {
@@ -23,17 +23,13 @@ impl BatchProcessor {
         config: &Config,
         next: Arc<dyn Consumer>,
     ) -> Result<Self, BuildError> {
-        let acknowledges = match config.acknowledge {
-            Acknowledge::Auto => next.capabilities().acknowledges,
-            Acknowledge::Accepted => Acknowledges::Accepted,
-            Acknowledge::Delivered => Acknowledges::Delivered,
-        };
-        Ok(Self { batcher: Arc::new(Batcher::new(settings, config, next, acknowledges)?) })
+        Ok(Self { batcher: Arc::new(Batcher::new(settings, config, next)?) })
     }
 
     async fn carry(&self, batch: Batch) -> Result<(), ConsumeError> {
+        let acknowledges = self.batcher.acknowledges();
         let outcomes = self.batcher.take(batch).await?;
-        match self.batcher.acknowledges {
+        match acknowledges {
             Acknowledges::Accepted => Ok(()),
             Acknowledges::Delivered => outcomes.wait().await,
         }
@@ -81,7 +77,7 @@ impl Consumer for BatchProcessor {
 
     /// With callers that wait, success means what it means behind this processor.
     fn capabilities(&self) -> Capabilities {
-        match self.batcher.acknowledges {
+        match self.batcher.acknowledges() {
             Acknowledges::Accepted => Capabilities { acknowledges: Acknowledges::Accepted },
             Acknowledges::Delivered => self.batcher.next.capabilities(),
         }

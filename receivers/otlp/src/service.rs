@@ -80,7 +80,7 @@ impl ExportService {
 impl UnaryHandler for ExportService {
     fn route(&self, service: &str, method: &str) -> Route {
         // A signal without a pipeline is not served: its clients shall notice.
-        match signal_of(service).and_then(|signal| self.next.get(signal)) {
+        match signal_of(service).filter(|signal| self.next.has(*signal)) {
             None => Route::UnknownService,
             Some(_) if method == METHOD => Route::Found,
             Some(_) => Route::UnknownMethod,

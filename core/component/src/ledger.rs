@@ -157,6 +157,12 @@ impl Entry {
         }
     }
 
+    /// Takes in the items of another entry of the same books and signal.
+    pub fn join(&mut self, mut other: Entry) {
+        debug_assert!(Arc::ptr_eq(&self.ledger.0, &other.ledger.0) && self.signal == other.signal);
+        self.items += std::mem::take(&mut other.items);
+    }
+
     /// Moves `items` of them into an entry of their own.
     pub fn split_off(&mut self, items: usize) -> Entry {
         let items = self.items.min(items as u64);
@@ -211,6 +217,17 @@ mod tests {
         assert_eq!((balance.delivered, balance.returned, balance.kept), (3, 2, 4));
         assert_eq!(balance.dropped, BTreeMap::from([("refused", 1)]));
         assert!(ledger.balance(Signal::Logs).is_empty());
+    }
+
+    #[test]
+    fn entries_can_be_joined() {
+        let ledger = Ledger::new();
+        let mut pool = ledger.take(Signal::Logs, 0);
+        pool.join(ledger.take(Signal::Logs, 3));
+        pool.join(ledger.restore(Signal::Logs, 4));
+        assert_eq!((pool.items(), ledger.balance(Signal::Logs).held), (7, 7));
+        pool.delivered(7);
+        assert!(ledger.balance(Signal::Logs).is_balanced());
     }
 
     #[test]

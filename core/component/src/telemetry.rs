@@ -7,12 +7,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 use serde::{Deserialize, Serialize};
 use spanbridge_pdata::Signal;
 
 use crate::ComponentId;
+
+mod exporter;
+
+pub use exporter::{Destination, ExporterMetrics};
 
 /// How much internal telemetry is made (`service::telemetry::metrics::level`).
 #[derive(
@@ -119,10 +124,30 @@ impl Telemetry {
             return Ok(family.clone());
         }
         let family = make()?;
-        self.registry.register(Box::new(family.clone()))?;
+        self.registry.register(Box::new(WithoutEmptyLabels(family.clone())))?;
         let family = wrap(family);
         families.insert(name.to_owned(), family.clone());
         Ok(family)
+    }
+}
+
+/// A family whose series leave out the labels that are empty, so that components with different labels can share it. To
+/// Prometheus an empty label is the same as none.
+struct WithoutEmptyLabels<C>(C);
+
+impl<C: Collector> Collector for WithoutEmptyLabels<C> {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut families = self.0.collect();
+        for metric in families.iter_mut().flat_map(|family| family.mut_metric().iter_mut()) {
+            let mut labels = metric.take_label();
+            labels.retain(|label| !label.value().is_empty());
+            metric.set_label(labels);
+        }
+        families
     }
 }
 
@@ -249,45 +274,32 @@ impl ProcessorMetrics {
     }
 }
 
-/// What an exporter counts: every item handed to it is sent or failed, once, however many attempts it took.
-#[derive(Debug, Clone)]
-pub struct ExporterMetrics {
-    sent: PerSignal,
-    failed: PerSignal,
-}
-
-impl ExporterMetrics {
-    /// The counters of `exporter`.
-    ///
-    /// # Errors
-    /// As [`Telemetry::counter`].
-    pub fn new(telemetry: &Telemetry, exporter: &ComponentId) -> Result<Self, prometheus::Error> {
-        let values = &[exporter.as_str()];
-        let family = |verb: &str, help: &'static str| {
-            let prefix = format!("otelcol_exporter_{verb}");
-            PerSignal::new(telemetry, &prefix, |noun| help.replace("{}", noun), &["exporter"], values)
-        };
-        Ok(Self {
-            sent: family("sent", "Number of {} successfully sent to destination. [Alpha]")?,
-            failed: family("send_failed", "Number of {} in failed attempts to send to destination. [Alpha]")?,
-        })
-    }
-
-    /// The destination has `items`.
-    pub fn sent(&self, signal: Signal, items: usize) {
-        self.sent.of(signal).inc_by(items as u64);
-    }
-
-    /// The destination did not take `items`.
-    pub fn send_failed(&self, signal: Signal, items: usize) {
-        self.failed.of(signal).inc_by(items as u64);
-    }
-}
-
 /// Bucket bounds of size histograms counted in items (reference: collector-core, 14.2).
 pub const COUNT_BUCKETS: [f64; 22] = [
     10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1000.0, 2000.0, 3000.0, 4000.0, 5000.0, 6000.0,
     7000.0, 8000.0, 9000.0, 10000.0, 20000.0, 30000.0, 50000.0, 100_000.0,
+];
+
+/// Bucket bounds of size histograms in bytes: the powers of two from 128 B to 16 MiB (reference: collector-core, 14.2).
+pub const BYTE_BUCKETS: [f64; 18] = [
+    128.0,
+    256.0,
+    512.0,
+    1024.0,
+    2048.0,
+    4096.0,
+    8192.0,
+    16384.0,
+    32768.0,
+    65536.0,
+    131_072.0,
+    262_144.0,
+    524_288.0,
+    1_048_576.0,
+    2_097_152.0,
+    4_194_304.0,
+    8_388_608.0,
+    16_777_216.0,
 ];
 
 #[cfg(test)]
@@ -299,14 +311,14 @@ mod tests {
         let telemetry = Telemetry::detached();
         let id: ComponentId = "otlp/2".parse().unwrap();
         ReceiverMetrics::new(&telemetry, &id, "grpc").unwrap().accepted(Signal::Logs, 3);
-        ExporterMetrics::new(&telemetry, &id).unwrap().send_failed(Signal::Metrics, 2);
+        ExporterMetrics::new(&telemetry, &id).unwrap().send_failed(Signal::Metrics, 2, "Unavailable", false);
         ProcessorMetrics::new(&telemetry, &id).unwrap().outgoing(Signal::Traces, 1);
 
         let text = prometheus::TextEncoder::new().encode_to_string(&telemetry.registry().gather()).unwrap();
 
         for line in [
             "otelcol_receiver_accepted_log_records{receiver=\"otlp/2\",transport=\"grpc\"} 3",
-            "otelcol_exporter_send_failed_metric_points{exporter=\"otlp/2\"} 2",
+            "otelcol_exporter_send_failed_metric_points{error_permanent=\"false\",error_type=\"Unavailable\",exporter=\"otlp/2\"} 2",
             "otelcol_processor_outgoing_items{otel_signal=\"traces\",processor=\"otlp/2\"} 1",
             "# HELP otelcol_receiver_accepted_spans Number of spans successfully pushed into the pipeline. [Alpha]",
         ] {

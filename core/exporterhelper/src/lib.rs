@@ -14,4 +14,5 @@ pub use config::{
 };
 pub use helper::ExporterHelper;
 pub use rate_limit::RateLimit;
-pub use sender::{Destination, Refusal, SendError, Sender};
+pub use sender::{Refusal, SendError, Sender};
+pub use spanbridge_component::telemetry::Destination;

@@ -1,6 +1,7 @@
 //! The part of an exporter that is its own: one attempt to send one request.
 
 use async_trait::async_trait;
+use spanbridge_component::telemetry::Destination;
 use spanbridge_component::{Batch, ConsumeError, Host, Payload, ShutdownError, Signal, StartError};
 use tokio::time::Instant;
 
@@ -44,18 +45,6 @@ pub trait Sender: Send + Sync + 'static {
         let _ = deadline;
         Ok(())
     }
-}
-
-/// Where requests go, as labels of the metrics `sent`, `send_failed` and `queue_batch_send_size`. Empty labels are left
-/// out.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Destination {
-    /// Label `server_address`.
-    pub server_address: String,
-    /// Label `server_port`.
-    pub server_port: String,
-    /// Label `url_path`, of exporters that send over HTTP.
-    pub url_path: String,
 }
 
 /// Why an attempt failed.

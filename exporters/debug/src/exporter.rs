@@ -112,7 +112,7 @@ impl Consumer for DebugExporter {
         let printed = self.print(batch.payload).await;
         match &printed {
             Ok(()) => self.metrics.sent(signal, items),
-            Err(_) => self.metrics.send_failed(signal, items),
+            Err(error) => self.metrics.send_failed(signal, items, "_OTHER", error.is_permanent()),
         }
         printed
     }

@@ -132,7 +132,7 @@ impl Drop for Account<'_> {
             metrics.sent(self.signal, self.items);
         } else {
             self.exporter.failed_items.fetch_add(self.items, Ordering::Relaxed);
-            metrics.send_failed(self.signal, self.items);
+            metrics.send_failed(self.signal, self.items, "_OTHER", false);
         }
     }
 }

@@ -63,6 +63,22 @@ fn operations() -> Vec<(&'static str, Operation)> {
             let attribute = Attribute::new("a", true);
             payload.edit_resources(|resource| resource.upsert(&attribute)).len()
         }),
+        ("deal items out to seven parts", |payload| {
+            let mut turn = 0;
+            let parts = payload.partition_items(7, |_| {
+                turn = (turn + 1) % 7;
+                turn
+            });
+            total(parts.into_iter())
+        }),
+        ("deal resources out to seven parts", |payload| {
+            let mut turn = 0;
+            let parts = payload.partition_resources(7, |_| {
+                turn = (turn + 1) % 7;
+                turn
+            });
+            total(parts.into_iter())
+        }),
         ("drop every second item", |payload| {
             let mut odd = false;
             let edited = payload.edit_items(|_| {

@@ -1,5 +1,8 @@
 //! Edits of single items: keep, drop or replace each one's bytes.
 
+mod fields;
+mod partition;
+
 use bytes::Bytes;
 
 use crate::assembler::Assembler;

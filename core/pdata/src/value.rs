@@ -165,7 +165,7 @@ impl<'a> ValueRef<'a> {
 
     /// Takes in one more piece of an `AnyValue`. Of a oneof the last alternative counts; a message merges with the
     /// same alternative given just before.
-    fn merge(&mut self, message: &'a [u8]) {
+    pub(crate) fn merge(&mut self, message: &'a [u8]) {
         for field in Fields::new(message) {
             let content = field.content(message);
             match (&mut *self, field.number, field.wire) {

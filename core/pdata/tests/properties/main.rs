@@ -10,6 +10,7 @@ mod generate;
 mod items;
 mod merge;
 mod model;
+mod partition;
 mod repair;
 mod repair_model;
 mod split;

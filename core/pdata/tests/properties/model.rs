@@ -237,6 +237,13 @@ pub struct Leaf {
     item: Option<Vec<u8>>,
 }
 
+impl Leaf {
+    /// Whether it is an item.
+    pub fn is_item(&self) -> bool {
+        self.item.is_some()
+    }
+}
+
 /// The leaves in order. Splitting may repeat what stands above, and changes nothing else.
 pub fn leaves(nodes: &[ResourceNode]) -> Vec<Leaf> {
     let mut leaves = Vec::new();

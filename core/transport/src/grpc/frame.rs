@@ -5,10 +5,11 @@
 
 use bytes::{Bytes, BytesMut};
 use spanbridge_component::Code;
+use spanbridge_pdata::memory::Charge;
 
 use super::Status;
 use super::compression::Encoding;
-use super::compression::decode::{DecodeError, decompress};
+use super::compression::decode::{DecodeError, decompress, decompress_charged};
 
 /// Bytes before each message.
 pub const PREFIX_BYTES: usize = 5;
@@ -118,6 +119,11 @@ impl Assembler {
         (self.prefix_len == PREFIX_BYTES).then_some(self.declared)
     }
 
+    /// Whether the message is compressed; false until the prefix is there.
+    pub fn is_compressed(&self) -> bool {
+        self.prefix_len == PREFIX_BYTES && self.prefix[0] == 1
+    }
+
     /// Takes the next chunk.
     ///
     /// # Errors
@@ -194,8 +200,34 @@ impl Message {
     /// # Errors
     /// The status that says what is wrong, for the peer.
     pub fn into_decompressed(self, encoding: Option<Encoding>, limit: usize) -> Result<Bytes, Status> {
+        self.decompressed(encoding, limit, None)
+    }
+
+    /// As [`Message::into_decompressed`], for memory that is counted. `memory` stands for the message as it is; it asks for
+    /// what the output needs before it is taken, and then stands for the result, as long as any slice of that lives.
+    ///
+    /// # Errors
+    /// The status that says what is wrong, for the peer; [`Status::out_of_memory`] if there is not enough.
+    pub fn into_charged(
+        self,
+        encoding: Option<Encoding>,
+        limit: usize,
+        memory: Charge,
+    ) -> Result<Bytes, Status> {
+        self.decompressed(encoding, limit, Some(memory))
+    }
+
+    fn decompressed(
+        self,
+        encoding: Option<Encoding>,
+        limit: usize,
+        memory: Option<Charge>,
+    ) -> Result<Bytes, Status> {
         if !self.compressed {
-            return Ok(self.bytes);
+            return Ok(match memory {
+                Some(memory) => memory.hold(self.bytes),
+                None => self.bytes,
+            });
         }
         let Some(encoding) = encoding else {
             // "If the Compressed-Flag is set and the encoding is absent or identity: INTERNAL".
@@ -204,11 +236,16 @@ impl Message {
                 "grpc: compressed flag set with identity or empty encoding",
             ));
         };
-        decompress(encoding, &self.bytes, limit).map_err(|error| match error {
+        let output = match memory {
+            Some(memory) => decompress_charged(encoding, &self.bytes, limit, memory),
+            None => decompress(encoding, &self.bytes, limit),
+        };
+        output.map_err(|error| match error {
             DecodeError::TooLarge { max_bytes } => Status::new(
                 Code::ResourceExhausted,
                 format!("grpc: received message after decompression larger than max {max_bytes}"),
             ),
+            DecodeError::OutOfMemory => Status::out_of_memory(),
             DecodeError::Malformed(why) => {
                 Status::new(Code::Internal, format!("grpc: failed to decompress the received message: {why}"))
             }

@@ -23,6 +23,8 @@ pub const GRPC_STATUS_DETAILS: &str = "grpc-status-details-bin";
 const MESSAGE_MAX_BYTES: usize = 2048;
 /// Longest details that are put into a trailer, in bytes before encoding; longer ones are left out.
 const DETAILS_MAX_BYTES: usize = 4096;
+/// What clients are told to wait after a refusal for want of memory.
+const OUT_OF_MEMORY_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The `Any` type of `google.rpc.RetryInfo`.
 const RETRY_INFO_TYPE: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
@@ -47,6 +49,12 @@ impl Status {
     /// A status without details.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), details: Bytes::new() }
+    }
+
+    /// Telemetry is refused for want of memory: the answer of the Go collector's memory limiter, and when to try again.
+    pub fn out_of_memory() -> Self {
+        Self::new(Code::Unavailable, "data refused due to high memory usage")
+            .with_retry_delay(OUT_OF_MEMORY_RETRY_DELAY)
     }
 
     /// Gives it a serialized `google.rpc.Status`, which goes into the trailers unchanged.

@@ -10,6 +10,7 @@ use std::io::{self, Cursor, Read as _};
 use bytes::Bytes;
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 use snap::read::FrameDecoder;
+use spanbridge_pdata::memory::Charge;
 use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, InBuffer, Operation as _, OutBuffer};
 
 use super::Encoding;
@@ -34,6 +35,9 @@ pub enum DecodeError {
         /// The limit.
         max_bytes: usize,
     },
+    /// There is no memory for the output; decompression stopped there.
+    #[error("not enough memory")]
+    OutOfMemory,
     /// The input is not what its encoding says, or ends too early.
     #[error("{0}")]
     Malformed(String),
@@ -45,13 +49,44 @@ pub enum DecodeError {
 /// # Errors
 /// See [`DecodeError`].
 pub fn decompress(encoding: Encoding, input: &Bytes, max_bytes: usize) -> Result<Bytes, DecodeError> {
+    decompress_within(encoding, input, Bounds { max_bytes, memory: None })
+}
+
+/// As [`decompress`], with the output charged to `memory` before it is taken; `memory` stands for the input already.
+///
+/// # Errors
+/// See [`DecodeError`].
+pub fn decompress_charged(
+    encoding: Encoding,
+    input: &Bytes,
+    max_bytes: usize,
+    memory: Charge,
+) -> Result<Bytes, DecodeError> {
+    decompress_within(encoding, input, Bounds { max_bytes, memory: Some(memory) })
+}
+
+fn decompress_within(encoding: Encoding, input: &Bytes, bounds: Bounds) -> Result<Bytes, DecodeError> {
+    let hint = match encoding {
+        Encoding::Gzip => gzip_size_hint(input),
+        Encoding::Zstd | Encoding::Snappy => input.len().saturating_mul(EXPANSION_GUESS),
+    };
+    let mut output = Output::new(hint, input.len(), bounds)?;
     CONTEXTS.with_borrow_mut(|contexts| match encoding {
         Encoding::Gzip => {
-            gunzip(contexts.inflate.get_or_insert_with(|| Decompress::new(false)), input, max_bytes)
+            let inflate = contexts.inflate.get_or_insert_with(|| Decompress::new(false));
+            gunzip(inflate, input, &mut output)
         }
-        Encoding::Zstd => contexts.unzstd(input, max_bytes),
-        Encoding::Snappy => contexts.unsnap(input, max_bytes),
-    })
+        Encoding::Zstd => contexts.unzstd(input, &mut output),
+        Encoding::Snappy => contexts.unsnap(input, &mut output),
+    })?;
+    output.finish()
+}
+
+/// What the output may take.
+struct Bounds {
+    max_bytes: usize,
+    /// Stands for the input and, from its beginning on, for the output.
+    memory: Option<Charge>,
 }
 
 thread_local! {
@@ -75,21 +110,38 @@ fn truncated() -> DecodeError {
 /// Output that grows by doubling, up to one byte more than allowed: that byte proves that there is more.
 struct Output {
     bytes: Vec<u8>,
+    input_len: usize,
     max_bytes: usize,
+    memory: Option<Charge>,
 }
 
 impl Output {
-    fn new(hint: usize, max_bytes: usize) -> Self {
+    fn new(hint: usize, input_len: usize, bounds: Bounds) -> Result<Self, DecodeError> {
+        let Bounds { max_bytes, memory } = bounds;
         let capacity = hint.clamp(OUTPUT_BYTES_MIN, max_bytes.saturating_add(1).max(OUTPUT_BYTES_MIN));
-        Self { bytes: Vec::with_capacity(capacity), max_bytes }
+        let mut output = Self { bytes: Vec::new(), input_len, max_bytes, memory };
+        output.grow(capacity)?;
+        Ok(output)
+    }
+
+    /// Makes room for `more` bytes than there are, asking for it first. Old and new room are there at the same time while
+    /// one is copied to the other.
+    fn grow(&mut self, more: usize) -> Result<(), DecodeError> {
+        let grown = self.bytes.len().saturating_add(more);
+        if let Some(memory) = &mut self.memory
+            && !memory.try_raise(self.input_len + self.bytes.capacity() + grown)
+        {
+            return Err(DecodeError::OutOfMemory);
+        }
+        self.bytes.reserve_exact(more);
+        Ok(())
     }
 
     /// Makes room for more, unless there is some.
     fn make_room(&mut self) -> Result<(), DecodeError> {
         self.check()?;
         if self.bytes.len() == self.bytes.capacity() {
-            let more = self.bytes.len().min(self.max_bytes + 1 - self.bytes.len()).max(1);
-            self.bytes.reserve_exact(more);
+            self.grow(self.bytes.len().min(self.max_bytes + 1 - self.bytes.len()).max(1))?;
         }
         Ok(())
     }
@@ -107,20 +159,22 @@ impl Output {
         if self.bytes.capacity() / 2 > self.bytes.len() {
             self.bytes.shrink_to_fit();
         }
-        Ok(self.bytes.into())
+        Ok(match self.memory {
+            Some(memory) => memory.hold(self.bytes),
+            None => self.bytes.into(),
+        })
     }
 }
 
 // === gzip ===
 
 /// RFC 1952: "A gzip file consists of a series of members".
-fn gunzip(inflate: &mut Decompress, input: &[u8], max_bytes: usize) -> Result<Bytes, DecodeError> {
-    let mut output = Output::new(gzip_size_hint(input), max_bytes);
+fn gunzip(inflate: &mut Decompress, input: &[u8], output: &mut Output) -> Result<(), DecodeError> {
     let mut rest = input;
     loop {
-        rest = gzip_member(inflate, rest, &mut output)?;
+        rest = gzip_member(inflate, rest, output)?;
         if rest.is_empty() {
-            return output.finish();
+            return Ok(());
         }
     }
 }
@@ -192,7 +246,7 @@ fn gzip_header(input: &[u8]) -> Result<&[u8], DecodeError> {
 // === zstd and snappy ===
 
 impl Contexts {
-    fn unzstd(&mut self, input: &[u8], max_bytes: usize) -> Result<Bytes, DecodeError> {
+    fn unzstd(&mut self, input: &[u8], output: &mut Output) -> Result<(), DecodeError> {
         let decoder = match &mut self.zstd {
             Some(decoder) => {
                 decoder.reinit().map_err(malformed)?;
@@ -204,7 +258,6 @@ impl Contexts {
                 none.insert(decoder)
             }
         };
-        let mut output = Output::new(input.len().saturating_mul(EXPANSION_GUESS), max_bytes);
         let mut input = InBuffer::around(input);
         loop {
             output.make_room()?;
@@ -213,7 +266,7 @@ impl Contexts {
             // 0 means that a frame is complete, and another one may follow.
             let wanted = decoder.run(&mut input, &mut buffer).map_err(malformed)?;
             if wanted == 0 && input.pos() == input.src.len() {
-                return output.finish();
+                return Ok(());
             }
             if before == (input.pos(), output.bytes.len()) {
                 return Err(truncated());
@@ -221,7 +274,7 @@ impl Contexts {
         }
     }
 
-    fn unsnap(&mut self, input: &Bytes, max_bytes: usize) -> Result<Bytes, DecodeError> {
+    fn unsnap(&mut self, input: &Bytes, output: &mut Output) -> Result<(), DecodeError> {
         // A decoder that fails is left behind: only one that has read to the end is as good as new.
         let mut decoder = self.snappy.take().unwrap_or_else(|| FrameDecoder::new(Cursor::new(Bytes::new())));
         *decoder.get_mut() = Cursor::new(input.clone());
@@ -229,13 +282,19 @@ impl Contexts {
         if input.first().is_some_and(|kind| *kind != 0xff) {
             return Err(malformed("snappy: missing stream identifier"));
         }
-        let mut output = Output::new(input.len().saturating_mul(EXPANSION_GUESS), max_bytes);
-        let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
-        (&mut decoder).take(limit).read_to_end(&mut output.bytes).map_err(snappy_error)?;
+        loop {
+            output.make_room()?;
+            let room = output.bytes.capacity() - output.bytes.len();
+            let limit = u64::try_from(room).unwrap_or(u64::MAX);
+            let read = (&mut decoder).take(limit).read_to_end(&mut output.bytes).map_err(snappy_error)?;
+            if read < room {
+                break;
+            }
+        }
         output.check()?;
         *decoder.get_mut() = Cursor::new(Bytes::new());
         self.snappy = Some(decoder);
-        output.finish()
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
-//! Bytes that messages may take.
+//! Bytes that the messages of one connection may take, from the declared length on until the call is answered.
 //!
-//! One budget a connection for now. A budget of the whole process is to be a second one that is asked here as well.
+//! It keeps one client from taking everything. The memory of the process is asked as well; see `admission.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,14 +14,17 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
+use spanbridge_pdata::memory::Charge;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::Shared;
-use super::budget::{ByteBudget, Reservation};
+use super::admission::{Admitted, Gate, out_of_budget};
 use super::handler::{Peer, Reply, Route, UnaryRequest, split_path};
-use super::limits::{BODY_TIME_MAX, OWN_TASK_BYTES};
+use super::limits::{
+    BODY_TIME_MAX, COPY_BYTES_MAX, OWN_TASK_BYTES, SLOW_BODY_BYTES_PER_SECOND, SLOW_BODY_CHECK,
+};
 use crate::grpc::compression::Encoding;
 use crate::grpc::frame::{Assembler, Message};
 use crate::grpc::status::code_value;
@@ -36,11 +40,11 @@ const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc
 pub(super) struct Caller {
     pub(super) shared: Arc<Shared>,
     pub(super) peer: Peer,
-    pub(super) budget: Arc<ByteBudget>,
+    pub(super) gate: Gate,
 }
 
 /// Why a call has no reply.
-enum Refusal {
+pub(super) enum Refusal {
     /// The client gets this status.
     Status(Status),
     /// The client gets this status, and is told which encodings there are.
@@ -85,19 +89,20 @@ async fn outcome(caller: Arc<Caller>, head: request::Parts, body: RecvStream) ->
     check_route(&caller, head.uri.path())?;
     let encoding = request_encoding(&head.headers)?;
     let start = Instant::now();
+    let _charge = caller.gate.begin_call();
     let deadline = request_timeout(&head.headers)?.and_then(|timeout| start.checked_add(timeout));
-    let (message, reservation) = receive_in_time(&caller, body, start, deadline).await?;
+    let (message, admitted) = receive_in_time(&caller, body, start, deadline).await?;
     let own_task = message.compressed || message.bytes.len() >= OWN_TASK_BYTES;
     let peer = caller.peer;
     let request =
         UnaryRequest { uri: head.uri, metadata: head.headers, peer, message: Bytes::new(), deadline };
     if own_task {
         let tracker = caller.shared.tasks.clone();
-        let work = run_handler(caller, request, message, encoding, reservation).in_current_span();
+        let work = run_handler(caller, request, message, encoding, admitted).in_current_span();
         let task = AbortOnDropHandle::new(tracker.spawn(work));
         before(deadline, async { task.await.unwrap_or_else(|_| Err(internal_error())) }).await
     } else {
-        before(deadline, run_handler(caller, request, message, encoding, reservation)).await
+        before(deadline, run_handler(caller, request, message, encoding, admitted)).await
     }
 }
 
@@ -107,11 +112,20 @@ async fn run_handler(
     mut request: UnaryRequest,
     message: Message,
     encoding: Option<Encoding>,
-    mut reservation: Reservation,
+    admitted: Admitted,
 ) -> Result<Reply, Status> {
+    let Admitted { mut connection, memory } = admitted;
     let handled = async {
-        request.message = message.into_decompressed(encoding, caller.shared.message_bytes_max)?;
-        if !reservation.resize(request.message.len()) {
+        request.message = if message.compressed {
+            message.into_charged(encoding, caller.shared.message_bytes_max, memory).inspect_err(|status| {
+                if status.code() == Code::Unavailable {
+                    caller.gate.memory().note_refusal();
+                }
+            })?
+        } else {
+            held(message.bytes, memory)
+        };
+        if !connection.resize(request.message.len()) {
             return Err(out_of_budget());
         }
         caller.shared.handler.call(request).await
@@ -120,6 +134,11 @@ async fn run_handler(
         tracing::error!(peer = %caller.peer, "A request made its handler panic; it was answered INTERNAL");
         Err(internal_error())
     })
+}
+
+/// The message, charged for as long as any slice of it lives.
+fn held(message: Bytes, memory: Charge) -> Bytes {
+    if message.len() < COPY_BYTES_MAX { memory.hold(message.to_vec()) } else { memory.hold(message) }
 }
 
 async fn before(
@@ -135,10 +154,6 @@ async fn before(
 
 fn internal_error() -> Status {
     Status::new(Code::Internal, "internal error")
-}
-
-fn out_of_budget() -> Status {
-    Status::new(Code::Unavailable, "too many bytes in flight on this connection, try again")
 }
 
 fn deadline_exceeded() -> Status {
@@ -205,40 +220,66 @@ async fn receive_in_time(
     body: RecvStream,
     start: Instant,
     deadline: Option<Instant>,
-) -> Result<(Message, Reservation), Refusal> {
+) -> Result<(Message, Admitted), Refusal> {
     let bound = start + BODY_TIME_MAX;
-    let receive = receive(body, caller.shared.message_bytes_max, &caller.budget);
-    match deadline {
-        Some(deadline) if deadline < bound => {
-            timeout_at(deadline, receive).await.unwrap_or_else(|_| Err(deadline_exceeded().into()))
+    let end = deadline.map_or(bound, |deadline| deadline.min(bound));
+    let received = AtomicUsize::new(0);
+    let mut receive = pin!(receive(body, caller.shared.message_bytes_max, &caller.gate, &received));
+    let mut check = start;
+    loop {
+        check += SLOW_BODY_CHECK;
+        if let Ok(result) = timeout_at(check.min(end), &mut receive).await {
+            return result;
         }
-        _ => timeout_at(bound, receive).await.unwrap_or_else(|_| {
+        if check < end {
+            let seconds = usize::try_from((check - start).as_secs()).unwrap_or(usize::MAX);
+            let enough = SLOW_BODY_BYTES_PER_SECOND.saturating_mul(seconds);
+            // A client that trickles may, but not while others wait for the memory that it holds.
+            if caller.gate.memory().is_contended() && received.load(Ordering::Relaxed) < enough {
+                return Err(caller.gate.refused(Status::out_of_memory()));
+            }
+        } else if deadline.is_some_and(|deadline| deadline <= bound) {
+            return Err(deadline_exceeded().into());
+        } else {
             let text = format!("the request was not complete after {} s", BODY_TIME_MAX.as_secs());
-            Err(Status::new(Code::DeadlineExceeded, text).into())
-        }),
+            return Err(Status::new(Code::DeadlineExceeded, text).into());
+        }
     }
 }
 
 async fn receive(
     mut body: RecvStream,
     message_bytes_max: usize,
-    budget: &Arc<ByteBudget>,
-) -> Result<(Message, Reservation), Refusal> {
+    gate: &Gate,
+    received: &AtomicUsize,
+) -> Result<(Message, Admitted), Refusal> {
     let mut assembler = Assembler::new(message_bytes_max);
-    let mut reservation = None;
+    let mut admitted = None;
+    let mut counted = None;
     while let Some(chunk) = body.data().await {
         let chunk = chunk.map_err(|_| Refusal::Gone)?;
-        // What is taken here is bounded by the budget, so the window is opened at once.
-        let _ = body.flow_control().release_capacity(chunk.len());
+        let mut len = chunk.len();
         assembler.push(chunk)?;
-        if reservation.is_none()
+        if admitted.is_none()
             && let Some(declared) = assembler.declared()
         {
-            reservation = Some(budget.reserve(declared).ok_or_else(out_of_budget)?);
+            let compressed = assembler.is_compressed();
+            admitted = gate.try_admit(declared, compressed)?;
+            if admitted.is_none() {
+                let (room, came) = gate.wait(&mut body, (declared, compressed), len).await?;
+                admitted = Some(room);
+                len += came.len();
+                assembler.push(came.into())?;
+            }
+            counted = Some(gate.begin_body());
         }
+        received.fetch_add(len, Ordering::Relaxed);
+        // Only now: what came is covered by what the message was given, and the window by the connection's own charge.
+        let _ = body.flow_control().release_capacity(len);
     }
+    drop(counted);
     let message = assembler.finish()?;
-    Ok((message, reservation.ok_or_else(out_of_budget)?))
+    Ok((message, admitted.ok_or_else(out_of_budget)?))
 }
 
 // === the answer ===

@@ -15,11 +15,11 @@ use http::Request;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use super::budget::ByteBudget;
+use super::admission::{Gate, Window};
 use super::call::{self, Caller};
 use super::handler::Peer;
 use super::keepalive::{Action, Clock};
-use super::limits::{HANDSHAKE_TIME_MAX, LINGER_MAX, connection_budget_bytes};
+use super::limits::{HANDSHAKE_TIME_MAX, LINGER_MAX};
 use super::socket::Socket;
 use super::watch::{Foreign, Watched};
 use super::{Phase, Shared};
@@ -43,9 +43,9 @@ enum End {
 }
 
 /// Serves `socket` until it closes.
-pub(super) async fn serve(shared: Arc<Shared>, socket: Socket, peer: Peer) {
+pub(super) async fn serve(shared: Arc<Shared>, socket: Socket, peer: Peer, window: Window) {
     let (io, flusher) = gather(Watched::new(socket), 0, shared.write_buffer_bytes);
-    let handshake = timeout(HANDSHAKE_TIME_MAX, flusher.drive(shared.h2.handshake(io)));
+    let handshake = timeout(HANDSHAKE_TIME_MAX, flusher.drive(shared.h2_for(&window).handshake(io)));
     let handshake = tokio::select! {
         biased; // a client that is there already gets its GOAWAY
         result = handshake => result,
@@ -55,8 +55,8 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: Socket, peer: Peer) {
         report_no_http2(&shared, &flusher, peer);
         return;
     };
-    let budget = ByteBudget::new(connection_budget_bytes(shared.message_bytes_max));
-    let caller = Arc::new(Caller { shared: shared.clone(), peer, budget });
+    let gate = Gate::new(shared.memory.clone(), &window, shared.message_bytes_max);
+    let caller = Arc::new(Caller { shared: shared.clone(), peer, gate });
     let mut driver = Driver::new(shared.clone(), h2, &flusher, |request, respond| {
         call::serve(caller.clone(), request, respond)
     });

@@ -1,8 +1,9 @@
 //! The bounds of a server that no configuration key sets.
 //!
-//! Memory of one connection is at most the sum of: one frame (`read_buffer_size`), the write buffer, received and unread data ([`CONNECTION_WINDOW_BYTES`]), the messages of its calls
-//! ([`connection_budget_bytes`]), and the headers of its calls (`max_concurrent_streams` times
-//! [`HEADER_LIST_BYTES_MAX`]).
+//! Memory of one connection is at most the sum of: one frame (`read_buffer_size`), the write buffer, received and unread
+//! data ([`CONNECTION_WINDOW_BYTES`]), the messages of its calls ([`connection_budget_bytes`]), and the headers of its calls
+//! (`max_concurrent_streams` times [`HEADER_LIST_BYTES_MAX`]). Where a memory limit is set, all connections together
+//! also stay within that; see `admission.rs`.
 
 use std::time::Duration;
 
@@ -25,8 +26,24 @@ pub(super) const HEADER_LIST_BYTES_MAX: u32 = 32 * 1024;
 pub(super) const FRAME_BYTES: std::ops::RangeInclusive<u32> = 16_384..=STREAM_WINDOW_BYTES;
 /// Flow-control window of a stream.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Flow-control window of a connection: data received and not yet taken by its calls.
+/// Flow-control window of a connection: data received and not yet admitted. Smaller where memory is limited.
 pub(super) const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// The smallest window of a connection: what RFC 9113 gives every client unasked ("65,535 octets").
+pub(super) const CONNECTION_WINDOW_MIN: u32 = 65_535;
+/// What a connection costs beside what it receives: the state of HTTP/2, its task, what is gathered to be written.
+pub(super) const CONNECTION_BYTES: usize = 32 * 1024;
+/// What a call costs beside its message: its headers, its stream, its future.
+pub(super) const CALL_BYTES: usize = 4 * 1024;
+/// How long a message waits for memory before it is refused. Shorter than clients commonly wait for an answer (5 s
+/// and 10 s), so that they get ours.
+pub(super) const ADMISSION_TIME_MAX: Duration = Duration::from_secs(2);
+/// How often the body of a call is looked at, whether it comes too slowly while others wait for memory...
+pub(super) const SLOW_BODY_CHECK: Duration = Duration::from_secs(5);
+/// ...which is below this many bytes a second: a message of the largest common size, 4 MiB, may take a minute.
+pub(super) const SLOW_BODY_BYTES_PER_SECOND: usize = 64 * 1024;
+/// Messages below this size are copied out of the buffer they were received in: it may be much larger, and would
+/// live as long as they do. From this size on the copy would cost more than the memory it saves.
+pub(super) const COPY_BYTES_MAX: usize = 16 * 1024;
 /// Streams that a client may reset before they are looked at; more end the connection (rapid reset, CVE-2023-44487).
 pub(super) const PENDING_RESETS_MAX: usize = 100;
 /// Streams that we reset and still remember, to ignore what arrives for them.

@@ -9,6 +9,7 @@
 //! A call: check head, put the message together, decompress, [`UnaryHandler::call`], answer. Bounds that no key sets
 //! are in `limits.rs`.
 
+mod admission;
 mod budget;
 mod call;
 mod config;
@@ -32,7 +33,8 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::sync::{Notify, Semaphore};
+use spanbridge_pdata::memory::Account;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,6 +43,7 @@ use tracing::Instrument as _;
 pub use config::{Keepalive, KeepaliveEnforcement, KeepaliveParameters, ServerConfig, Transport};
 pub use handler::{Peer, Reply, Route, UnaryHandler, UnaryRequest};
 
+use self::admission::Window;
 use self::endpoint::{Endpoint, Listener};
 use self::keepalive::Rules;
 use crate::log_gate::LogGate;
@@ -84,6 +87,8 @@ enum Phase {
 struct Shared {
     handler: Arc<dyn UnaryHandler>,
     h2: h2::server::Builder,
+    frame_bytes: u32,
+    memory: Account,
     rules: Rules,
     message_bytes_max: usize,
     write_buffer_bytes: usize,
@@ -95,12 +100,14 @@ struct Shared {
     foreign_gate: LogGate,
     pings_gate: LogGate,
     accept_gate: LogGate,
+    memory_gate: LogGate,
 }
 
 // === impl Server ===
 
 impl Server {
-    /// Listens as `config` says and hands calls to `handler`, in tasks that run in the current tracing span.
+    /// Listens as `config` says and hands calls to `handler`, in tasks that run in the current tracing span. What is
+    /// received is charged to `memory`, and asks there first.
     /// `on_death` is called if accepting connections ends by itself; the server is of no more use then.
     ///
     /// # Errors
@@ -108,6 +115,7 @@ impl Server {
     pub async fn start(
         config: &ServerConfig,
         handler: Arc<dyn UnaryHandler>,
+        memory: Account,
         on_death: impl FnOnce(String) + Send + 'static,
     ) -> Result<Self, ListenError> {
         let failed = |reason: String| ListenError { endpoint: config.endpoint.clone(), reason };
@@ -116,7 +124,7 @@ impl Server {
         let server = Self {
             endpoint: listener.endpoint(),
             stop_accepting: CancellationToken::new(),
-            shared: Arc::new(Shared::new(config, handler)),
+            shared: Arc::new(Shared::new(config, handler, memory)),
         };
         let accepting = accept_until(listener, server.shared.clone(), server.stop_accepting.clone());
         let supervised = async move {
@@ -160,19 +168,19 @@ impl Drop for Server {
 // === impl Shared ===
 
 impl Shared {
-    fn new(config: &ServerConfig, handler: Arc<dyn UnaryHandler>) -> Self {
+    fn new(config: &ServerConfig, handler: Arc<dyn UnaryHandler>, memory: Account) -> Self {
         let mut h2 = h2::server::Builder::new();
         h2.max_concurrent_streams(config.concurrent_streams())
             .max_header_list_size(limits::HEADER_LIST_BYTES_MAX)
-            .max_frame_size(config.frame_bytes())
             .initial_window_size(limits::STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
             .max_pending_accept_reset_streams(limits::PENDING_RESETS_MAX)
             .max_concurrent_reset_streams(limits::REMEMBERED_RESETS_MAX)
             .max_local_error_reset_streams(Some(limits::ERROR_RESETS_MAX));
         Self {
             handler,
             h2,
+            frame_bytes: config.frame_bytes(),
+            memory,
             rules: Rules::new(&config.keepalive),
             message_bytes_max: config.message_bytes_max(),
             write_buffer_bytes: config.write_buffer_bytes(),
@@ -184,7 +192,35 @@ impl Shared {
             foreign_gate: LogGate::new(),
             pings_gate: LogGate::new(),
             accept_gate: LogGate::new(),
+            memory_gate: LogGate::new(),
         }
+    }
+
+    /// The place of a new connection, or a log line that says why there is none.
+    fn admit(&self, peer: Peer) -> Option<(OwnedSemaphorePermit, Window)> {
+        let Ok(slot) = self.connections.clone().try_acquire_owned() else {
+            if let Some(held_back) = self.accept_gate.open() {
+                let limit = limits::CONNECTIONS_MAX;
+                tracing::warn!(%peer, limit, held_back, "Closing a new connection: there are too many");
+            }
+            return None;
+        };
+        let Some(window) = Window::open(&self.memory, self.frame_bytes) else {
+            self.memory.note_refusal();
+            if let Some(held_back) = self.memory_gate.open() {
+                let memory = self.memory.usage();
+                tracing::warn!(%peer, ?memory, held_back, "Closing a new connection: there is no memory for it");
+            }
+            return None;
+        };
+        Some((slot, window))
+    }
+
+    /// HTTP/2 for a connection that may receive what `window` says.
+    fn h2_for(&self, window: &Window) -> h2::server::Builder {
+        let mut h2 = self.h2.clone();
+        h2.max_frame_size(window.frame_bytes).initial_connection_window_size(window.bytes);
+        h2
     }
 
     fn phase(&self) -> Phase {
@@ -237,19 +273,8 @@ async fn accept_until(listener: Listener, shared: Arc<Shared>, stop: Cancellatio
         };
         match accepted {
             Ok((socket, peer)) => {
-                let Ok(slot) = shared.connections.clone().try_acquire_owned() else {
-                    if let Some(held_back) = shared.accept_gate.open() {
-                        let limit = limits::CONNECTIONS_MAX;
-                        tracing::warn!(
-                            %peer,
-                            limit,
-                            held_back,
-                            "Closing a new connection: there are too many"
-                        );
-                    }
-                    continue;
-                };
-                let connection = connection::serve(shared.clone(), socket, peer);
+                let Some((slot, window)) = shared.admit(peer) else { continue };
+                let connection = connection::serve(shared.clone(), socket, peer, window);
                 let task = async move {
                     connection.await;
                     drop(slot);

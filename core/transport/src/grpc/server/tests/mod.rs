@@ -1,11 +1,12 @@
 //! The server against hand-written clients, over memory and with a paused clock.
 
+mod admission;
 mod calls;
 mod connections;
 mod hostile;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
+use spanbridge_pdata::memory::Account;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -32,6 +34,8 @@ struct Service {
     dropped: AtomicUsize,
     /// Lets a call of `Wait` finish.
     release: Notify,
+    /// What calls of `Keep` have brought.
+    kept: Mutex<Vec<Bytes>>,
 }
 
 struct CountDrop<'a>(&'a AtomicUsize);
@@ -46,7 +50,7 @@ impl Drop for CountDrop<'_> {
 impl UnaryHandler for Service {
     fn route(&self, service: &str, method: &str) -> Route {
         match (service, method) {
-            ("test.Service", "Echo" | "Wait" | "Panic" | "Fail") => Route::Found,
+            ("test.Service", "Echo" | "Wait" | "Keep" | "Panic" | "Fail") => Route::Found,
             ("test.Service", _) => Route::UnknownMethod,
             _ => Route::UnknownService,
         }
@@ -57,6 +61,10 @@ impl UnaryHandler for Service {
         let _count = CountDrop(&self.dropped);
         match request.service_and_method() {
             Some((_, "Wait")) => self.release.notified().await,
+            Some((_, "Keep")) => {
+                self.kept.lock().unwrap().push(request.message);
+                return Ok(Reply::new(b"").unwrap());
+            }
             Some((_, "Panic")) => panic!("as the test wants"),
             Some((_, "Fail")) => {
                 let status = Status::new(Code::ResourceExhausted, "queue is füll");
@@ -91,15 +99,29 @@ struct Answer {
 
 impl Rig {
     fn new(config: &ServerConfig) -> Self {
+        Self::within(config, Account::new())
+    }
+
+    /// One whose memory the test owns.
+    fn within(config: &ServerConfig, memory: Account) -> Self {
         let service = Arc::new(Service::default());
-        Self { shared: Arc::new(Shared::new(config, service.clone())), service }
+        Self { shared: Arc::new(Shared::new(config, service.clone(), memory)), service }
     }
 
     /// A connection of which the client side is bare bytes.
     fn raw(&self) -> DuplexStream {
         let (near, far) = duplex(1 << 20);
-        self.shared.tasks.spawn(connection::serve(self.shared.clone(), Socket::Memory(far), Peer::Unix));
+        self.shared.tasks.spawn(self.serve(far));
         near
+    }
+
+    fn serve(&self, far: DuplexStream) -> impl Future<Output = ()> + Send + 'static {
+        let (slot, window) = self.shared.admit(Peer::Unix).unwrap();
+        let connection = connection::serve(self.shared.clone(), Socket::Memory(far), Peer::Unix, window);
+        async move {
+            connection.await;
+            drop(slot);
+        }
     }
 
     async fn client(&self) -> Client {

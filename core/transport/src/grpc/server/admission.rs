@@ -1,0 +1,218 @@
+//! Which bytes a connection may receive, by the account of the process.
+//!
+//! - What a client may send unasked is charged when its connection is accepted ([`Window`]): the HTTP/2 window of the
+//!   connection, a frame that is half there, and what the connection costs by itself.
+//! - A message asks for its declared length as soon as its prefix is there ([`Gate::try_admit`]). Only then is the window
+//!   opened again for what came, so a client cannot send more than was charged.
+//! - Without room the call waits for a bounded time, in the order of all calls of the process ([`Gate::wait`]); its
+//!   client feels the window close. After that it is refused, to be tried again.
+//!
+//! Calls that wait keep a part of the window that calls already admitted may need: beyond half of it, those that wait
+//! are refused at once.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use h2::RecvStream;
+use spanbridge_pdata::memory::{Account, Charge};
+use tokio::time::sleep;
+
+use super::budget::{ByteBudget, Reservation};
+use super::call::Refusal;
+use super::limits::{
+    ADMISSION_TIME_MAX, CALL_BYTES, CONNECTION_BYTES, CONNECTION_WINDOW_BYTES, CONNECTION_WINDOW_MIN,
+    FRAME_BYTES, connection_budget_bytes,
+};
+use crate::grpc::{Code, Status};
+
+/// First guess of what a compressed message grows to, in multiples of its size; it is reserved with the message. What
+/// grows further asks for it on the way.
+const EXPANSION_GUESS: usize = 4;
+/// A window larger than the smallest is at most this part of the limit...
+const WINDOW_PART: usize = 64;
+/// ...and is given only while this part of the limit, windows included, is in use.
+const WINDOWS_PART: usize = 4;
+/// Connections may exceed the limit by this part of it: messages fill it to the brim, and new clients must get in to be told.
+const CONNECTIONS_EXCESS_PART: usize = 32;
+
+/// What a connection may receive unasked, charged for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Window {
+    /// The HTTP/2 window of the connection.
+    pub(super) bytes: u32,
+    /// The largest frame.
+    pub(super) frame_bytes: u32,
+    _charge: Charge,
+}
+
+impl Window {
+    /// The window of a new connection, as large as memory allows; `None` if there is no room for any.
+    pub(super) fn open(memory: &Account, frame_bytes: u32) -> Option<Self> {
+        let limit = memory.limit();
+        let window = |bytes: u32, ceiling: usize| {
+            let frame_bytes = frame_bytes.min(bytes / 2).max(*FRAME_BYTES.start());
+            let charge = memory.try_charge(cost(bytes, frame_bytes), ceiling)?;
+            Some(Self { bytes, frame_bytes, _charge: charge })
+        };
+        let mut bytes = CONNECTION_WINDOW_BYTES;
+        while bytes > CONNECTION_WINDOW_MIN {
+            if cost(bytes, 0) <= limit / WINDOW_PART
+                && let Some(window) = window(bytes, limit / WINDOWS_PART)
+            {
+                return Some(window);
+            }
+            bytes /= 4;
+        }
+        window(CONNECTION_WINDOW_MIN, limit.saturating_add(limit / CONNECTIONS_EXCESS_PART))
+    }
+}
+
+fn cost(window_bytes: u32, frame_bytes: u32) -> usize {
+    CONNECTION_BYTES.saturating_add(window_bytes as usize).saturating_add(frame_bytes as usize)
+}
+
+/// What the calls of one connection ask.
+#[derive(Debug)]
+pub(super) struct Gate {
+    memory: Account,
+    messages: Arc<ByteBudget>,
+    window_bytes: usize,
+    /// Bytes of the window that belong to calls that wait.
+    waiting_bytes: AtomicUsize,
+    /// Calls that were admitted and whose body is not complete.
+    receiving: AtomicUsize,
+}
+
+/// The room of one message, from its admission to its answer.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    /// Of the connection's bound on messages in flight.
+    pub(super) connection: Reservation,
+    /// Of the memory of the process.
+    pub(super) memory: Charge,
+}
+
+/// Counts up while it lives.
+#[derive(Debug)]
+pub(super) struct Counted<'a> {
+    counter: &'a AtomicUsize,
+    count: usize,
+}
+
+impl<'a> Counted<'a> {
+    fn new(counter: &'a AtomicUsize, count: usize) -> Self {
+        counter.fetch_add(count, Ordering::Relaxed);
+        Self { counter, count }
+    }
+
+    fn add(&mut self, count: usize) {
+        self.counter.fetch_add(count, Ordering::Relaxed);
+        self.count += count;
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(self.count, Ordering::Relaxed);
+    }
+}
+
+impl Gate {
+    pub(super) fn new(memory: Account, window: &Window, message_bytes_max: usize) -> Self {
+        Self {
+            memory,
+            messages: ByteBudget::new(connection_budget_bytes(message_bytes_max)),
+            window_bytes: window.bytes as usize,
+            waiting_bytes: AtomicUsize::new(0),
+            receiving: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn memory(&self) -> &Account {
+        &self.memory
+    }
+
+    /// Charges what a call costs beside its message.
+    pub(super) fn begin_call(&self) -> Charge {
+        self.memory.charge(CALL_BYTES)
+    }
+
+    /// Notes that the body of an admitted call is on its way.
+    pub(super) fn begin_body(&self) -> Counted<'_> {
+        Counted::new(&self.receiving, 1)
+    }
+
+    /// Room for a message, if there is some at once.
+    pub(super) fn try_admit(&self, declared: usize, compressed: bool) -> Result<Option<Admitted>, Status> {
+        let connection = self.messages.reserve(declared).ok_or_else(out_of_budget)?;
+        let memory = self.memory.try_reserve(room_for(declared, compressed, self.memory.limit()));
+        Ok(memory.map(|memory| Admitted { connection, memory }))
+    }
+
+    /// Room for a message, and what came of it meanwhile. `unreleased` bytes of it came before.
+    pub(super) async fn wait(
+        &self,
+        body: &mut RecvStream,
+        (declared, compressed): (usize, bool),
+        unreleased: usize,
+    ) -> Result<(Admitted, Vec<u8>), Refusal> {
+        let limit = self.memory.limit();
+        if declared > limit {
+            return Err(self.refused(too_large(declared, limit)));
+        }
+        let connection = self.messages.reserve(declared).ok_or_else(out_of_budget)?;
+        let mut held = Counted::new(&self.waiting_bytes, unreleased);
+        let mut reserving = pin!(self.memory.reserve(room_for(declared, compressed, limit)));
+        let mut patience = pin!(sleep(ADMISSION_TIME_MAX));
+        let (mut came, mut ended) = (Vec::new(), false);
+        loop {
+            tokio::select! {
+                biased; // room that is there is taken
+                memory = &mut reserving => {
+                    let memory = memory.ok_or_else(|| self.refused(Status::out_of_memory()))?;
+                    return Ok((Admitted { connection, memory }, came));
+                }
+                () = &mut patience => return Err(self.refused(Status::out_of_memory())),
+                chunk = body.data(), if !ended => match chunk {
+                    None => ended = true,
+                    Some(chunk) => {
+                        let chunk = chunk.map_err(|_| Refusal::Gone)?;
+                        held.add(chunk.len());
+                        came.extend_from_slice(&chunk);
+                        if self.is_blocked_by_waiting() {
+                            return Err(self.refused(Status::out_of_memory()));
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// A refusal for want of memory, which is counted.
+    pub(super) fn refused(&self, status: Status) -> Refusal {
+        self.memory.note_refusal();
+        status.into()
+    }
+
+    fn is_blocked_by_waiting(&self) -> bool {
+        self.receiving.load(Ordering::Relaxed) > 0
+            && self.waiting_bytes.load(Ordering::Relaxed) > self.window_bytes / 2
+    }
+}
+
+/// What a message needs until it is decompressed.
+fn room_for(declared: usize, compressed: bool, limit: usize) -> usize {
+    if compressed { declared.saturating_mul(1 + EXPANSION_GUESS).min(limit.max(declared)) } else { declared }
+}
+
+pub(super) fn out_of_budget() -> Status {
+    Status::new(Code::Unavailable, "too many bytes in flight on this connection, try again")
+}
+
+fn too_large(declared: usize, limit: usize) -> Status {
+    let text = format!(
+        "a message of {declared} bytes is larger than the memory limit leaves room for ({limit} bytes)"
+    );
+    Status::new(Code::ResourceExhausted, text)
+}

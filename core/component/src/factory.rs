@@ -257,12 +257,31 @@ pub trait ConnectorFactory: Send + Sync + 'static {
     ) -> Result<Arc<dyn Connector>, BuildError>;
 }
 
+/// What an extension with a certain configuration does for others, as far as it is checked before anything starts.
+///
+/// Where an extension passes this on from others that its configuration names (an authenticator that asks further
+/// ones), it says what it does itself; the service follows the references.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Offers {
+    /// It lets requests into servers.
+    pub server_authenticator: bool,
+    /// It gives credentials to clients.
+    pub client_authenticator: bool,
+    /// Those credentials may only go over an encrypted transport.
+    pub requires_transport_security: bool,
+}
+
 /// Makes extensions of one type.
 pub trait ExtensionFactory: Send + Sync + 'static {
     /// What users write.
     type Config: Config;
     /// The constant facts about this type.
     fn descriptor(&self) -> Descriptor;
+    /// What an extension with this configuration does for others.
+    fn offers(&self, config: &Self::Config) -> Offers {
+        let _ = config;
+        Offers::default()
+    }
     /// Makes one extension for an id. Does no I/O.
     fn create(&self, settings: Settings, config: Self::Config) -> Result<Arc<dyn Extension>, BuildError>;
 }

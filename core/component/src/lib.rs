@@ -4,6 +4,7 @@
 //! contracts are written on the traits: [`Component`] for the lifecycle, [`Consumer`] for the data path, the factory
 //! traits for how a configuration becomes a component.
 
+mod auth;
 mod capabilities;
 mod code;
 mod consumer;
@@ -20,6 +21,7 @@ pub mod telemetry;
 mod validate;
 
 pub use async_trait::async_trait;
+pub use auth::{AuthAttributes, AuthError, AuthRequest, ClientAuthenticator, ServerAuthenticator};
 pub use capabilities::{Acknowledges, Capabilities};
 pub use code::Code;
 pub use consumer::{Batch, Consumer};
@@ -27,7 +29,7 @@ pub use context::{AuthData, AuthValue, Context, Metadata};
 pub use error::{BuildError, ConsumeError, ErrorClass, ShutdownError, StartError};
 pub use factory::{
     BuildInfo, Config, ConnectorFactory, ConnectorOutputs, Descriptor, ExporterFactory, ExtensionFactory,
-    Outputs, ProcessorFactory, ReceiverFactory, Settings, Stability, Unsupported,
+    Offers, Outputs, ProcessorFactory, ReceiverFactory, Settings, Stability, Unsupported,
 };
 pub use fanout::FanOut;
 pub use id::{ComponentId, ComponentType, IdError, PipelineId};
@@ -41,4 +43,4 @@ pub use spanbridge_pdata::{Payload, Signal};
 pub use storage::{
     Log, LogUsage, Note, Position, Record, Storage, StorageError, StorageErrorKind, StorageOwner, Taken,
 };
-pub use validate::{Problem, Problems, Reference, Severity, Validate};
+pub use validate::{Problem, Problems, Reference, Role, Severity, Validate};

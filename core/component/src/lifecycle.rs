@@ -8,7 +8,10 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Batch, ComponentId, Consumer, ShutdownError, StartError, Storage};
+use crate::{
+    Batch, ClientAuthenticator, ComponentId, Consumer, ServerAuthenticator, ShutdownError, StartError,
+    Storage,
+};
 
 /// Which of the five kinds a component is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -120,6 +123,16 @@ pub trait Connector: Component + Consumer {}
 pub trait Extension: Component {
     /// It as a storage, if it is one.
     fn as_storage(&self) -> Option<&dyn Storage> {
+        None
+    }
+
+    /// What lets requests into servers, if it does that. Servers keep it and ask it for every request.
+    fn as_server_authenticator(&self) -> Option<Arc<dyn ServerAuthenticator>> {
+        None
+    }
+
+    /// What gives credentials to clients, if it does that. Clients keep it and ask it for every request.
+    fn as_client_authenticator(&self) -> Option<Arc<dyn ClientAuthenticator>> {
         None
     }
 }

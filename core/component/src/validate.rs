@@ -44,6 +44,23 @@ pub struct Reference {
     pub path: Vec<String>,
     /// The extension's id.
     pub id: ComponentId,
+    /// What it is needed for.
+    pub role: Role,
+}
+
+/// What a configuration needs an extension for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    /// Something that the component itself checks when it starts.
+    #[default]
+    Any,
+    /// To let requests into a server.
+    ServerAuthenticator,
+    /// To give credentials to a client.
+    ClientAuthenticator {
+        /// Whether the credentials go over a transport that nobody encrypts.
+        in_the_clear: bool,
+    },
 }
 
 /// Collects problems, and the extensions that a configuration names.
@@ -104,8 +121,14 @@ impl Problems {
 
     /// The value of `key` names an extension. Whether it is there is for the service to find out.
     pub fn refer_at(&mut self, key: &str, id: &ComponentId) {
+        self.refer_as(key, id, Role::Any);
+    }
+
+    /// The value of `key` names an extension that is needed for `role`. Whether it is there, and is fit for that, is for
+    /// the service to find out.
+    pub fn refer_as(&mut self, key: &str, id: &ComponentId, role: Role) {
         let path = self.path.iter().cloned().chain([key.to_owned()]).collect();
-        self.references.push(Reference { path, id: id.clone() });
+        self.references.push(Reference { path, id: id.clone(), role });
     }
 
     /// The extensions that the configuration names.

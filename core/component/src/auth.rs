@@ -1,0 +1,247 @@
+//! What extensions that authenticate offer: to servers, who a client is; to clients, how to say who they are.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+
+use crate::{AuthData, AuthValue, Code, ComponentId, Context, Host, StartError};
+
+/// Decides whether a request may come in.
+///
+/// # Contract
+///
+/// - It fails closed: whoever cannot decide (no keys yet, too much to do) refuses with [`AuthError::undecided`].
+/// - It is called for every request, with nothing but the head of it: the body is read afterwards. So it remembers what
+///   is expensive to find out, and keeps work that computes for long off the async threads.
+/// - Its future is dropped when the client goes away or its deadline passes.
+/// - The server logs refusals with their [`AuthError::reason`]; the authenticator need not.
+#[async_trait]
+pub trait ServerAuthenticator: Send + Sync {
+    /// What is known of the client, if it may come in.
+    ///
+    /// # Errors
+    /// Why it may not.
+    async fn authenticate(&self, request: &AuthRequest<'_>) -> Result<Arc<dyn AuthData>, AuthError>;
+}
+
+/// The head of a request, as far as authenticators look at it.
+#[derive(Clone, Copy)]
+pub struct AuthRequest<'a> {
+    /// Headers or gRPC metadata as they came. Values are bytes, and may be anything.
+    pub headers: &'a HeaderMap,
+    /// The client's address; `None` on a unix socket.
+    pub peer: Option<SocketAddr>,
+    /// The client's TLS certificate and those that lead to its authority, in DER, its own first. Only what was
+    /// verified is here; empty without TLS and for a client that gave none.
+    pub certificates: &'a [Bytes],
+    /// Whether the transport is encrypted (TLS up to this process).
+    pub is_secured: bool,
+}
+
+impl<'a> AuthRequest<'a> {
+    /// The first value of a header, whatever the case of its name; `None` if it is missing.
+    pub fn header(&self, name: &str) -> Option<&'a HeaderValue> {
+        self.headers.get(name)
+    }
+
+    /// Every value of a header in order of arrival, whatever the case of its name.
+    pub fn header_values(&self, name: &str) -> impl Iterator<Item = &'a HeaderValue> {
+        self.headers.get_all(name).into_iter()
+    }
+}
+
+/// Header values are credentials, so only their names are printed.
+impl fmt::Debug for AuthRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthRequest")
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("peer", &self.peer)
+            .field("certificates", &self.certificates.len())
+            .field("is_secured", &self.is_secured)
+            .finish()
+    }
+}
+
+/// Says who we are, to a server.
+///
+/// # Contract
+///
+/// - `authorize` is called for every request, before it is sent, and again for each further attempt. Fetching
+///   credentials is done at most once at a time, and what was fetched is kept until it is about to expire.
+/// - Its future is dropped when the request's deadline passes.
+#[async_trait]
+pub trait ClientAuthenticator: Send + Sync {
+    /// Puts credentials into `headers`, over what is there. `context` belongs to the telemetry that is sent, if the
+    /// request carries any; it is empty otherwise.
+    ///
+    /// # Errors
+    /// Why there are none. [`AuthError::undecided`] if trying again may help.
+    async fn authorize(&self, context: &Context, headers: &mut HeaderMap) -> Result<(), AuthError>;
+
+    /// Whether the credentials may only go over an encrypted transport.
+    fn requires_transport_security(&self) -> bool;
+}
+
+/// Why a request was not let in, or why there are no credentials for one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct AuthError {
+    code: Code,
+    message: Cow<'static, str>,
+    reason: &'static str,
+    is_missing: bool,
+}
+
+impl AuthError {
+    /// The request has no credentials of the kind that is looked for: `UNAUTHENTICATED`.
+    pub fn missing(message: impl Into<Cow<'static, str>>) -> Self {
+        Self { is_missing: true, ..Self::refused(message, "the request has no credentials") }
+    }
+
+    /// The request has credentials, and they are wrong: `UNAUTHENTICATED`.
+    ///
+    /// The client gets `message`. The log gets `reason` as well, which may say more than a guesser should know, but
+    /// never holds credentials.
+    pub fn refused(message: impl Into<Cow<'static, str>>, reason: &'static str) -> Self {
+        Self { code: Code::Unauthenticated, message: message.into(), reason, is_missing: false }
+    }
+
+    /// It could not be decided now, and another attempt may succeed: `UNAVAILABLE`.
+    pub fn undecided(message: impl Into<Cow<'static, str>>, reason: &'static str) -> Self {
+        Self { code: Code::Unavailable, ..Self::refused(message, reason) }
+    }
+
+    /// The gRPC code that the client gets.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The text that the client gets.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// For the log: what exactly was wrong.
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    /// Whether there were no credentials at all, as opposed to wrong ones.
+    pub fn is_missing(&self) -> bool {
+        self.is_missing
+    }
+}
+
+/// Attributes of a client, by name. `Debug` prints the names only: values may be credentials (`raw`).
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct AuthAttributes(BTreeMap<Cow<'static, str>, AuthValue>);
+
+impl AuthAttributes {
+    /// No attributes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With this text under `name`.
+    #[must_use]
+    pub fn with(self, name: impl Into<Cow<'static, str>>, text: impl Into<String>) -> Self {
+        self.with_value(name, AuthValue::Text(text.into()))
+    }
+
+    /// With this value under `name`.
+    #[must_use]
+    pub fn with_value(mut self, name: impl Into<Cow<'static, str>>, value: AuthValue) -> Self {
+        self.0.insert(name.into(), value);
+        self
+    }
+}
+
+impl AuthData for AuthAttributes {
+    fn attribute(&self, name: &str) -> Option<AuthValue> {
+        self.0.get(name).cloned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.keys().map(|name| name.clone().into_owned()).collect()
+    }
+}
+
+impl fmt::Debug for AuthAttributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.keys()).finish()
+    }
+}
+
+impl Host {
+    /// The running extension `id` as what lets requests into a server.
+    ///
+    /// # Errors
+    /// If it does not run, or is something else; the texts are the Go collector's (reference: collector-core, 5.3).
+    pub fn server_authenticator(&self, id: &ComponentId) -> Result<Arc<dyn ServerAuthenticator>, StartError> {
+        let extension = self.extension(id).ok_or_else(|| not_found(id))?;
+        extension.as_server_authenticator().ok_or_else(|| {
+            StartError(format!("\"{id}\": requested authenticator is not a server authenticator"))
+        })
+    }
+
+    /// The running extension `id` as what gives credentials to a gRPC client.
+    ///
+    /// # Errors
+    /// As [`Host::server_authenticator`].
+    pub fn grpc_client_authenticator(
+        &self,
+        id: &ComponentId,
+    ) -> Result<Arc<dyn ClientAuthenticator>, StartError> {
+        let extension = self.extension(id).ok_or_else(|| not_found(id))?;
+        extension.as_client_authenticator().ok_or_else(|| {
+            StartError(format!("\"{id}\": requested authenticator is not a gRPC client authenticator"))
+        })
+    }
+}
+
+fn not_found(id: &ComponentId) -> StartError {
+    StartError(format!("failed to resolve authenticator \"{id}\": authenticator not found"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_found_whatever_the_case_and_every_value_is_there() {
+        let mut headers = HeaderMap::new();
+        headers.append("authorization", HeaderValue::from_static("first"));
+        headers.append("authorization", HeaderValue::from_static("second"));
+        let request = AuthRequest { headers: &headers, peer: None, certificates: &[], is_secured: false };
+        assert_eq!(request.header("aUthoRization").unwrap(), "first");
+        assert_eq!(request.header_values("Authorization").count(), 2);
+        assert!(request.header("not a header name").is_none());
+    }
+
+    #[test]
+    fn debug_output_holds_no_credentials() {
+        let mut headers = HeaderMap::new();
+        headers.append("authorization", HeaderValue::from_static("hunter2"));
+        let request = AuthRequest { headers: &headers, peer: None, certificates: &[], is_secured: false };
+        let data = AuthAttributes::new().with("username", "me").with("raw", "hunter2");
+        let printed = format!("{request:?} {data:?}");
+        assert!(printed.contains("authorization") && printed.contains("username"), "{printed}");
+        assert!(!printed.contains("hunter2"), "{printed}");
+    }
+
+    #[test]
+    fn errors_have_the_code_of_their_kind() {
+        assert_eq!(AuthError::missing("none").code(), Code::Unauthenticated);
+        assert!(AuthError::missing("none").is_missing());
+        let refused = AuthError::refused("invalid credentials", "wrong password");
+        assert_eq!((refused.code(), refused.is_missing()), (Code::Unauthenticated, false));
+        assert_eq!(refused.to_string(), "invalid credentials");
+        assert_eq!(AuthError::undecided("later", "busy").code(), Code::Unavailable);
+    }
+}

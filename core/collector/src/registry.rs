@@ -17,6 +17,8 @@ pub fn registry() -> Registry {
         .exporter(otlp_grpc_exporter::Factory)
         // Connectors
         .connector(forward_connector::Factory)
+        // Extensions
+        .extension(file_storage_extension::Factory)
 }
 
 #[cfg(test)]

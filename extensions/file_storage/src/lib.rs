@@ -1,0 +1,26 @@
+//! The `file_storage` extension: durable queues on disk for other components, one write-ahead log each.
+//!
+//! `format` is what lies on disk, `scan` finds records in it whatever happened to it, `recover` opens a log, `state` is
+//! what is known of it in memory, `writer` is the one thread that changes it, `reader` reads it back, and `log` is what
+//! its owner sees.
+
+mod config;
+mod damage;
+mod disk;
+mod extension;
+mod factory;
+mod format;
+mod lock;
+mod log;
+mod names;
+mod reader;
+mod recover;
+mod scan;
+mod state;
+mod writer;
+
+pub use config::{Compaction, Config};
+pub use factory::Factory;
+
+#[doc(hidden)]
+pub use scan::scan_bytes;

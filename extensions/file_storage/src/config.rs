@@ -113,10 +113,9 @@ impl Config {
                  automatically create it",
                 directory.display()
             )),
-            Err(error) => Err(format!(
-                "problem accessing configured directory: {}, err: {error}",
-                directory.display()
-            )),
+            Err(error) => {
+                Err(format!("problem accessing configured directory: {}, err: {error}", directory.display()))
+            }
         }
     }
 
@@ -137,7 +136,11 @@ impl Config {
         for (key, mib) in thresholds {
             match u64::try_from(mib) {
                 Err(_) => drop(problems.error_at(key, "the threshold cannot be less than 0")),
-                Ok(mib) if compaction.on_rebound && self.max_size > 0 && mib.saturating_mul(MIB) > self.max_size => {
+                Ok(mib)
+                    if compaction.on_rebound
+                        && self.max_size > 0
+                        && mib.saturating_mul(MIB) > self.max_size =>
+                {
                     problems.error_at(key, "the threshold cannot be above max_size");
                 }
                 Ok(_) => {}
@@ -244,7 +247,8 @@ mod tests {
             found(json!({ "directory": folder.path(), "compaction": compaction, "max_size": max_size }))
         };
         let found = with(json!({ "max_transaction_size": -1 }), 0);
-        let text = "compaction.max_transaction_size: max transaction size for compaction cannot be less than 0";
+        let text =
+            "compaction.max_transaction_size: max transaction size for compaction cannot be less than 0";
         assert_eq!(found, [(text.to_owned(), Severity::Error)]);
         let found = with(json!({ "on_rebound": true, "check_interval": 0 }), 0);
         let text = "compaction.check_interval: compaction check interval must be positive when rebound compaction is \

@@ -26,13 +26,7 @@ impl<'a> Damage<'a> {
 
     /// Copies `range` of segment `number` to a file of its own and says so. Returns whether the bytes may now be given
     /// up: not if they could not be copied, which a later start will try again.
-    pub(crate) fn set_aside(
-        &self,
-        number: u64,
-        file: &dyn DiskFile,
-        range: &Range<u64>,
-        what: &str,
-    ) -> bool {
+    pub(crate) fn set_aside(&self, number: u64, file: &dyn DiskFile, range: &Range<u64>, what: &str) -> bool {
         let segment = segment_name(number);
         let name = format!("{segment}{DAMAGED}{}", range.start);
         let result = copy(self.files.disk(), file, range, &name);
@@ -128,6 +122,7 @@ fn each_chunk(
 
 fn kept_bytes(disk: &dyn Disk) -> u64 {
     let Ok(entries) = std::fs::read_dir(disk.folder()) else { return 0 };
-    let damaged = entries.filter_map(Result::ok).filter(|e| e.file_name().to_string_lossy().contains(DAMAGED));
+    let damaged =
+        entries.filter_map(Result::ok).filter(|e| e.file_name().to_string_lossy().contains(DAMAGED));
     damaged.filter_map(|entry| entry.metadata().ok()).map(|found| found.len()).sum()
 }

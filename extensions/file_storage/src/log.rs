@@ -53,7 +53,14 @@ impl FileLog {
         let LogUsage { records, items, bytes, damaged, .. } = shared.usage();
         if records > 0 || damaged > 0 {
             let log = &shared.name;
-            tracing::info!(log, records, items, bytes, damaged, "The log holds records of an earlier process");
+            tracing::info!(
+                log,
+                records,
+                items,
+                bytes,
+                damaged,
+                "The log holds records of an earlier process"
+            );
         }
         let writer = Writer::new(shared.clone(), opening.options, next_segment, next_sequence, lock);
         let ends = Ends(shared.clone());
@@ -78,7 +85,8 @@ impl FileLog {
             return Err(StorageError::new(StorageErrorKind::Io, message));
         }
         if self.max_size > 0 && body > self.max_size {
-            let message = format!("a record of {body} bytes can never fit into a max_size of {}", self.max_size);
+            let message =
+                format!("a record of {body} bytes can never fit into a max_size of {}", self.max_size);
             return Err(StorageError::new(StorageErrorKind::Full, message));
         }
         Ok(())

@@ -104,7 +104,9 @@ mod tests {
         for number in [0, 1, 12_345, u64::MAX] {
             assert_eq!(segment_number(&segment_name(number)), Some(number));
         }
-        for name in ["lock", "1.segment", "00000000000000000001.segment.damaged-1", "+0000000000000000001.segment"] {
+        for name in
+            ["lock", "1.segment", "00000000000000000001.segment.damaged-1", "+0000000000000000001.segment"]
+        {
             assert_eq!(segment_number(name), None, "{name}");
         }
         assert!(segment_name(9) < segment_name(10));

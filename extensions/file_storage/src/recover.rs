@@ -96,7 +96,8 @@ impl Opened<'_> {
         let length = file.bytes()?;
         let mut start = [0; 32];
         let read = file.read_at(&mut start, 0)?;
-        let header = if read < start.len() { Err(BadFileHeader::Damaged) } else { FileHeader::decode(&start) };
+        let header =
+            if read < start.len() { Err(BadFileHeader::Damaged) } else { FileHeader::decode(&start) };
         let salt = match header {
             Ok(header) => Some(header.salt),
             Err(BadFileHeader::Version(version)) => return Ok(Inside::Newer(version)),
@@ -185,9 +186,7 @@ impl Opened<'_> {
         let damage = Damage::new(self.files, self.log);
         let kept = damage.set_aside(self.number, file, &(0..bytes), what);
         match salt {
-            Some(salt) if kept => {
-                file.write_at(&FileHeader { segment: self.number, salt }.encode(), 0)
-            }
+            Some(salt) if kept => file.write_at(&FileHeader { segment: self.number, salt }.encode(), 0),
             _ => Ok(()),
         }
     }

@@ -94,7 +94,8 @@ impl<'a> Scanner<'a> {
     /// The header at `offset`, if there is one whose record fits.
     fn header(&mut self, offset: u64) -> io::Result<Option<RecordHeader>> {
         let (salt, end) = (self.salt, self.end);
-        let Some(bytes) = self.look(offset, HEADER_BYTES)?.and_then(|b| b.first_chunk::<HEADER_BYTES>()) else {
+        let Some(bytes) = self.look(offset, HEADER_BYTES)?.and_then(|b| b.first_chunk::<HEADER_BYTES>())
+        else {
             return Ok(None);
         };
         Ok(decode_within(bytes, offset, salt, end))
@@ -124,9 +125,10 @@ impl<'a> Scanner<'a> {
             return Ok(None);
         }
         let within = |window: &[u8], window_at: u64| {
-            offset.checked_sub(window_at).and_then(|at| usize::try_from(at).ok()).filter(|at| {
-                at.checked_add(least).is_some_and(|end| end <= window.len())
-            })
+            offset
+                .checked_sub(window_at)
+                .and_then(|at| usize::try_from(at).ok())
+                .filter(|at| at.checked_add(least).is_some_and(|end| end <= window.len()))
         };
         if within(&self.window, self.window_at).is_none() {
             let left = usize::try_from(self.end - offset).unwrap_or(usize::MAX);
@@ -139,7 +141,12 @@ impl<'a> Scanner<'a> {
     }
 }
 
-fn decode_within(bytes: &RecordHeaderBytes, offset: u64, salt: Option<u64>, end: u64) -> Option<RecordHeader> {
+fn decode_within(
+    bytes: &RecordHeaderBytes,
+    offset: u64,
+    salt: Option<u64>,
+    end: u64,
+) -> Option<RecordHeader> {
     RecordHeader::decode(bytes, offset, salt).filter(|header| header.end() <= end)
 }
 
@@ -274,7 +281,8 @@ mod tests {
         for place in &places[1..3] {
             bytes[usize::try_from(place.start).unwrap() + 20] ^= 0xFF;
         }
-        let mut scanner = Scanner::new(&bytes.as_slice() as &dyn DiskFile, Some(99), 32..bytes.len() as u64);
+        let bytes = bytes.as_slice();
+        let mut scanner = Scanner::new(&bytes, Some(99), 32..bytes.len() as u64);
         scanner.step().unwrap();
         let damage = Found::Damage { range: places[1].start..places[3].start, records: 2 };
         assert_eq!(scanner.step().unwrap(), Some(damage));

@@ -368,11 +368,18 @@ impl State {
             self.cursor.offset = recent.end;
             self.in_flight.insert(recent.position, (recent.record.items, recent.body_bytes));
             let Record { items, header, body } = recent.record;
-            return Next::Taken(Taken { position: recent.position, items, header, body, note: Note::default() });
+            return Next::Taken(Taken {
+                position: recent.position,
+                items,
+                header,
+                body,
+                note: Note::default(),
+            });
         }
         let Some(segment) = self.segments.get(&self.cursor.segment) else { return Next::Nothing };
         let in_memory_from = self.recent.front().map(|recent| recent.position);
-        let to = in_memory_from.filter(|p| p.segment == self.cursor.segment).map_or(segment.end, |p| p.offset);
+        let to =
+            in_memory_from.filter(|p| p.segment == self.cursor.segment).map_or(segment.end, |p| p.offset);
         if self.cursor.offset >= to {
             return Next::Nothing;
         }

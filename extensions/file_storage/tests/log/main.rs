@@ -1,0 +1,4 @@
+//! The storage as its users see it, on a real file system.
+
+mod contract;
+mod harness;

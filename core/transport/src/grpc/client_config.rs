@@ -17,7 +17,7 @@ use super::compression::Encoding;
 use super::endpoint::{Endpoint, EndpointError};
 
 /// How to reach a gRPC server.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientConfig {
     /// Destination: `host:port`, `dns:///host:port`, `passthrough:///host:port`, `unix:///path`. A leading `http://`
@@ -40,9 +40,13 @@ pub struct ClientConfig {
     pub headers: Headers,
     /// Value of the `user-agent` header. Empty takes name, version and platform of this program.
     pub user_agent: String,
-    /// How requests are spread over the addresses of the endpoint: `round_robin` uses all of them, `pick_first` the
-    /// first that answers. The empty text means `pick_first`.
+    /// How requests are spread over the addresses of the endpoint: `round_robin` uses all of them in turn, `pick_first`
+    /// the first that answers, `peak_ewma` (not a name of gRPC's) all of them by latency, requests under way, and
+    /// failures. The empty text means `pick_first`.
     pub balancer_name: Balancer,
+    /// Connections to each address, 1 to 64, default 1; not a key of the Go collector. One connection is served by one
+    /// processor at a time, and lost as a whole. Not with `pick_first` or `passthrough:///`, which use one.
+    pub connections_per_address: usize,
     /// Value of the `:authority` header in place of the endpoint. Empty keeps the endpoint.
     pub authority: String,
 }
@@ -87,6 +91,8 @@ pub enum Balancer {
     RoundRobin,
     /// One connection, to the first address that answers.
     PickFirst,
+    /// A connection to each address; of two drawn at random the one that looks less loaded.
+    PeakEwma,
 }
 
 /// The keys of the Go collector that a gRPC client of this version refuses by name, relative to its block.
@@ -119,8 +125,30 @@ pub const CLIENT_UNSUPPORTED: [Unsupported; 17] = {
 /// grpc-go raises shorter intervals to this, and so do we: servers see them as an attack.
 const KEEPALIVE_TIME_MIN: time::Duration = time::Duration::from_secs(10);
 
+/// Most connections to one address.
+pub(crate) const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
+
 /// gRFC A8 and grpc-go: default of `timeout`.
 const KEEPALIVE_TIMEOUT_DEFAULT: time::Duration = time::Duration::from_secs(20);
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            compression: Compression::None,
+            tls: Optional::off(),
+            keepalive: Optional::off(),
+            read_buffer_size: 0,
+            write_buffer_size: 0,
+            wait_for_ready: false,
+            headers: Headers::default(),
+            user_agent: String::new(),
+            balancer_name: Balancer::RoundRobin,
+            connections_per_address: 1,
+            authority: String::new(),
+        }
+    }
+}
 
 impl ClientConfig {
     /// The destination.
@@ -142,6 +170,21 @@ impl ClientConfig {
         };
     }
 
+    fn validate_connections(&self, problems: &mut Problems) {
+        const KEY: &str = "connections_per_address";
+        let count = self.connections_per_address;
+        if !(1..=CONNECTIONS_PER_ADDRESS_MAX).contains(&count) {
+            problems.error_at(KEY, format!("must be from 1 to {CONNECTIONS_PER_ADDRESS_MAX}, found {count}"));
+        } else if count > 1 {
+            if self.balancer_name == Balancer::PickFirst {
+                problems.error_at(KEY, "pick_first uses one connection");
+            }
+            if matches!(self.target(), Ok(Endpoint::Passthrough(_))) {
+                problems.error_at(KEY, "a passthrough endpoint uses one connection");
+            }
+        }
+    }
+
     fn validate_headers(&self, problems: &mut Problems) {
         problems.at("headers", |problems| {
             for (name, value) in self.headers.iter() {
@@ -159,6 +202,7 @@ impl Validate for ClientConfig {
             problems.error_at("endpoint", error.to_string());
         }
         self.validate_tls(problems);
+        self.validate_connections(problems);
         self.validate_headers(problems);
         if !self.authority.is_empty() && self.authority.parse::<Authority>().is_err() {
             problems.error_at("authority", format!("invalid authority \"{}\"", self.authority));
@@ -282,6 +326,7 @@ impl Balancer {
         match self {
             Balancer::RoundRobin => "round_robin",
             Balancer::PickFirst => "pick_first",
+            Balancer::PeakEwma => "peak_ewma",
         }
     }
 }
@@ -297,7 +342,10 @@ impl<'de> Deserialize<'de> for Balancer {
         deserializer.deserialize_str(Named("the name of a balancer", |name| match name {
             "round_robin" => Ok(Balancer::RoundRobin),
             "pick_first" | "" => Ok(Balancer::PickFirst),
-            other => Err(format!("invalid balancer_name: {other}; valid are round_robin and pick_first")),
+            "peak_ewma" => Ok(Balancer::PeakEwma),
+            other => Err(format!(
+                "invalid balancer_name: {other}; valid are round_robin, pick_first and peak_ewma"
+            )),
         }))
     }
 }
@@ -325,7 +373,7 @@ impl JsonSchema for Balancer {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "description": "How requests are spread over the addresses of the endpoint.",
-            "enum": ["round_robin", "pick_first", ""]
+            "enum": ["round_robin", "pick_first", "peak_ewma", ""]
         })
     }
 }
@@ -442,8 +490,23 @@ mod tests {
         let parse = |text: &str| serde_json::from_str::<Balancer>(text).map_err(|e| e.to_string());
         assert_eq!(parse("\"round_robin\""), Ok(Balancer::RoundRobin));
         assert_eq!(parse("\"pick_first\""), Ok(Balancer::PickFirst));
+        assert_eq!(parse("\"peak_ewma\""), Ok(Balancer::PeakEwma));
         assert_eq!(parse("\"\""), Ok(Balancer::PickFirst));
         assert!(parse("\"least_request\"").unwrap_err().starts_with("invalid balancer_name: least_request"));
+    }
+
+    #[test]
+    fn connections_are_bounded_and_refused_where_one_is_all_there_is() {
+        let with = |connections_per_address, balancer_name| {
+            let config = plaintext("localhost:4317");
+            problems(&ClientConfig { connections_per_address, balancer_name, ..config })
+        };
+        assert!(with(4, Balancer::PeakEwma).is_empty());
+        assert_eq!(with(0, Balancer::RoundRobin), ["connections_per_address: must be from 1 to 64, found 0"]);
+        assert_eq!(with(65, Balancer::RoundRobin).len(), 1);
+        assert_eq!(with(2, Balancer::PickFirst), ["connections_per_address: pick_first uses one connection"]);
+        let passthrough = ClientConfig { connections_per_address: 2, ..plaintext("passthrough:///b:1") };
+        assert_eq!(problems(&passthrough).len(), 1);
     }
 
     #[test]

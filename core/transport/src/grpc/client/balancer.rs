@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::dial::{Address, cause};
+use super::load::Load;
 use super::resolve::Resolve;
 use super::subchannel::{Shared, Subchannel};
 use crate::grpc::{Balancer, Endpoint, HostPort};
@@ -50,7 +51,7 @@ pub(crate) struct BalancerTask {
     pub(crate) stop: CancellationToken,
 }
 
-/// What a subchannel stands for: under `round_robin` each address several times over, otherwise all of them together.
+/// What a subchannel stands for: each address several times over, under `pick_first` all of them together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Place {
     All,
@@ -190,6 +191,7 @@ impl BalancerTask {
             id: members.next_id,
             addresses: receiver,
             shared: Arc::clone(&self.shared),
+            load: Arc::new(Load::new(Instant::now())),
             retire: retire.clone(),
         };
         members.next_id += 1;

@@ -111,8 +111,19 @@ pub(crate) enum Outcome {
 }
 
 /// Sends the request over this connection and waits for the answer. Dropping the future cancels the request.
-pub(crate) async fn attempt(handle: &Handle, request: Request<()>, message: OutgoingMessage) -> Outcome {
-    let _in_flight = handle.in_flight();
+pub(crate) async fn attempt(
+    handle: &Handle,
+    request: Request<()>,
+    message: OutgoingMessage,
+    deadline: Option<Instant>,
+) -> Outcome {
+    let mut in_flight = handle.in_flight(deadline);
+    let outcome = exchange(handle, request, message).await;
+    in_flight.ended(blames_destination(&outcome));
+    outcome
+}
+
+async fn exchange(handle: &Handle, request: Request<()>, message: OutgoingMessage) -> Outcome {
     let (response, body) = match handle.requests().send_request(request, false) {
         Ok(sent) => sent,
         Err(error) => {
@@ -139,6 +150,22 @@ pub(crate) async fn attempt(handle: &Handle, request: Request<()>, message: Outg
             Outcome::Unprocessed(broken(&error, handle))
         }
         Err(Failure::Broken(error)) => Outcome::Decided(Err(broken(&error, handle))),
+    }
+}
+
+/// Whether the destination is to blame for this outcome, rather than the request: it should get fewer requests.
+fn blames_destination(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Decided(Ok(_)) => false,
+        Outcome::Decided(Err(status)) => !matches!(
+            status.code(),
+            Code::InvalidArgument
+                | Code::NotFound
+                | Code::AlreadyExists
+                | Code::FailedPrecondition
+                | Code::OutOfRange
+        ),
+        Outcome::Unprocessed(_) => true,
     }
 }
 

@@ -12,9 +12,10 @@ use std::time::Duration;
 use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::dial::{Activity, Address, Socket, Watched, cause};
+use super::load::Load;
 use super::outgoing::OutgoingMessage;
 use crate::io::{Flusher, Gathering, gather};
 
@@ -67,8 +68,12 @@ struct Shared {
     retired: AtomicBool,
     retire: Notify,
     in_flight: AtomicUsize,
+    /// Of the subchannel: it outlives the connection.
+    load: Arc<Load>,
     /// Why the connection ended, for the requests that it took along.
     end: OnceLock<String>,
+    /// The server found that it was pinged too often.
+    pinged_too_often: AtomicBool,
 }
 
 type Io = Gathering<Watched<Box<dyn Socket>>>;
@@ -91,6 +96,7 @@ impl Connection {
         socket: Box<dyn Socket>,
         address: Address,
         options: &ConnectionOptions,
+        load: Arc<Load>,
     ) -> Result<(Self, Handle), String> {
         let preface =
             |error: &str| format!("connection error: desc = \"error reading server preface: {error}\"");
@@ -118,7 +124,9 @@ impl Connection {
             retired: AtomicBool::new(false),
             retire: Notify::new(),
             in_flight: AtomicUsize::new(0),
+            load,
             end: OnceLock::new(),
+            pinged_too_often: AtomicBool::new(false),
         });
         let handle = Handle { requests: requests.clone(), shared: Arc::clone(&shared) };
         Ok((Self { http2, ping, activity, keepalive: options.keepalive, requests, shared }, handle))
@@ -133,11 +141,15 @@ impl Connection {
         let mut lost = pin!(watch(keepalive, &mut ping, &activity, &shared));
         let serving = poll_fn(|cx| {
             if let Poll::Ready(end) = http2.poll(cx) {
+                shared.note(end.as_ref());
                 return Poll::Ready(Phase::Over(end_text(end.as_ref())));
             }
             // Fails once a GOAWAY was read, or when the stream ids are used up.
             match requests.poll_ready(cx) {
-                Poll::Ready(Err(error)) => Poll::Ready(Phase::Draining(end_text(Some(&error)))),
+                Poll::Ready(Err(error)) => {
+                    shared.note(Some(&error));
+                    Poll::Ready(Phase::Draining(end_text(Some(&error))))
+                }
                 _ => Poll::Pending,
             }
         });
@@ -165,6 +177,20 @@ impl Connection {
         };
         // Before the protocol is dropped, which fails the requests that are left.
         let _ = shared.end.set(end);
+    }
+}
+
+impl Shared {
+    /// Notes what an error says beyond its text. gRFC A8: a server that is pinged too often says GOAWAY with the code
+    /// `ENHANCE_YOUR_CALM` and these words.
+    fn note(&self, error: Option<&h2::Error>) {
+        const WORDS: &str = "too_many_pings";
+        let calm = |error: &&h2::Error| {
+            error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)
+        };
+        if error.filter(calm).is_some_and(|error| error.to_string().contains(WORDS)) {
+            self.pinged_too_often.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -239,6 +265,11 @@ impl Handle {
         &self.shared.address
     }
 
+    /// Whether the server ended the connection because it was pinged too often.
+    pub(crate) fn was_pinged_too_often(&self) -> bool {
+        self.shared.pinged_too_often.load(Ordering::Relaxed)
+    }
+
     /// Why the connection ended, if it has.
     pub(crate) fn end(&self) -> Option<&str> {
         self.shared.end.get().map(String::as_str)
@@ -249,10 +280,21 @@ impl Handle {
         self.requests.clone()
     }
 
-    /// Counts a request as in flight until the guard is dropped.
-    pub(crate) fn in_flight(&self) -> InFlight {
+    /// What one more request would cost, for `peak_ewma`.
+    pub(crate) fn cost(&self, now: Instant) -> f64 {
+        self.shared.load.cost(now)
+    }
+
+    /// Whether requests have failed lately, for `peak_ewma`.
+    pub(crate) fn rests(&self, now: Instant) -> bool {
+        self.shared.load.rests(now)
+    }
+
+    /// Counts a request as in flight until the guard is dropped. One that is dropped after its deadline has failed.
+    pub(crate) fn in_flight(&self, deadline: Option<Instant>) -> InFlight {
         self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(&self.shared))
+        self.shared.load.begin();
+        InFlight { shared: Arc::clone(&self.shared), start: Instant::now(), deadline, failed: None }
     }
 }
 
@@ -262,12 +304,28 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// A request on its way.
-pub(crate) struct InFlight(Arc<Shared>);
+/// A request on its way. When it is dropped, the time since its beginning is what is known of the destination's latency:
+/// also of a request that was given up, which was slow by at least as much.
+pub(crate) struct InFlight {
+    shared: Arc<Shared>,
+    start: Instant,
+    deadline: Option<Instant>,
+    failed: Option<bool>,
+}
+
+impl InFlight {
+    /// The request was answered; `failed` if the destination is to blame for the answer.
+    pub(crate) fn ended(&mut self, failed: bool) {
+        self.failed = Some(failed);
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let now = Instant::now();
+        let failed = self.failed.unwrap_or_else(|| self.deadline.is_some_and(|deadline| deadline <= now));
+        self.shared.load.end(now.saturating_duration_since(self.start), failed, now);
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! A [`Channel`] resolves its endpoint, keeps connections to what it finds and sends unary calls over them. Its parts,
 //! from the outside in: `balancer` (names to subchannels), `subchannel` (one address, connected again and again),
-//! `connection` (HTTP/2, keepalive), `roster` (which connection a call takes), `call` and `response` (one attempt).
+//! `connection` (HTTP/2, keepalive), `roster` and `load` (which connection a call takes), `call` and `response` (one attempt).
 
 mod backoff;
 mod balancer;
 mod call;
 mod connection;
 mod dial;
+mod load;
 mod outgoing;
 mod resolve;
 mod response;
@@ -42,7 +43,7 @@ use self::outgoing::OutgoingMessage;
 use self::roster::{Picker, Roster};
 use self::settings::{connection_options, template};
 use super::Status;
-use super::client_config::ClientConfig;
+use super::client_config::{CONNECTIONS_PER_ADDRESS_MAX, ClientConfig};
 use super::compression::encode::Compressor;
 
 /// Attempts at one call when servers refuse it unseen: the first, and one more as gRPC's transparent retry has it
@@ -91,18 +92,22 @@ impl Channel {
         let endpoint = config.target()?;
         let encoding = config.compression.encoding();
         let template = template(config, &settings, &endpoint.authority())?;
-        let roster = Roster::new();
+        let roster = Roster::new(config.balancer_name);
         let shared = Arc::new(subchannel::Shared {
             roster: Arc::clone(&roster),
             options: connection_options(config),
             backoff: settings.backoff,
             resolve_now: tokio::sync::Notify::new(),
+            keepalive_stretch: std::sync::atomic::AtomicU32::new(1),
         });
         let stop = CancellationToken::new();
         let balancer = BalancerTask {
             endpoint,
             policy: config.balancer_name,
-            connections_per_address: settings.connections_per_address.max(1),
+            connections_per_address: config
+                .connections_per_address
+                .max(settings.connections_per_address)
+                .clamp(1, CONNECTIONS_PER_ADDRESS_MAX),
             resolver: settings.resolver,
             re_resolution: settings.re_resolution,
             shared,
@@ -219,7 +224,7 @@ impl Channel {
                 None => encoded.insert(inner.encode(segments).await?).clone(),
             };
             let request = inner.template.request(path, metadata, compressed, deadline)?;
-            let status = match attempt(&handle, request, message).await {
+            let status = match attempt(&handle, request, message, deadline).await {
                 Outcome::Decided(result) => return result,
                 Outcome::Unprocessed(status) => status,
             };

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::connection::Handle;
+use super::load::choose;
+use crate::grpc::Balancer;
 
 /// The state of one subchannel (gRPC "Connectivity Semantics").
 #[derive(Debug)]
@@ -35,6 +38,7 @@ pub(crate) enum Picker {
 /// The states of all subchannels; publishes what requests do.
 #[derive(Debug)]
 pub(crate) struct Roster {
+    policy: Balancer,
     known: Mutex<Known>,
     picker: watch::Sender<Picker>,
 }
@@ -49,8 +53,9 @@ struct Known {
 }
 
 impl Roster {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { known: Mutex::default(), picker: watch::Sender::new(Picker::Connecting) })
+    /// Nothing is known; requests are to be spread as `policy` says.
+    pub(crate) fn new(policy: Balancer) -> Arc<Self> {
+        Arc::new(Self { policy, known: Mutex::default(), picker: watch::Sender::new(Picker::Connecting) })
     }
 
     /// Where requests look.
@@ -94,12 +99,12 @@ impl Roster {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut known);
         // Published under the lock, so that pickers appear in the order of their causes.
-        self.picker.send_replace(known.picker());
+        self.picker.send_replace(known.picker(self.policy));
     }
 }
 
 impl Known {
-    fn picker(&self) -> Picker {
+    fn picker(&self, policy: Balancer) -> Picker {
         if self.closed {
             return Picker::Closed;
         }
@@ -109,7 +114,7 @@ impl Known {
             .filter_map(|s| if let State::Ready(h) = s { Some(h.clone()) } else { None })
             .collect();
         if !ready.is_empty() {
-            return Picker::Ready(Arc::new(ReadySet::new(ready)));
+            return Picker::Ready(Arc::new(ReadySet::new(policy, ready)));
         }
         if states.clone().any(|s| matches!(s, State::Connecting)) {
             return Picker::Connecting;
@@ -119,22 +124,52 @@ impl Known {
     }
 }
 
-/// Connections that take requests, in turn.
+/// Connections that take requests.
 #[derive(Debug)]
 pub(crate) struct ReadySet {
+    policy: Balancer,
     connections: Box<[Handle]>,
     next: AtomicUsize,
 }
 
 impl ReadySet {
-    fn new(connections: Box<[Handle]>) -> Self {
+    fn new(policy: Balancer, connections: Box<[Handle]>) -> Self {
         // A random start, so that many clients that start together do not all begin with the same server.
         let next = AtomicUsize::new(fastrand::usize(..connections.len().max(1)));
-        Self { connections, next }
+        Self { policy, connections, next }
     }
 
-    /// The next usable connection; `avoid` only if there is no other.
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// The usable connection that the policy takes; `avoid` only if there is no other.
     pub(crate) fn pick(&self, avoid: Option<&Handle>) -> Option<Handle> {
+        match self.policy {
+            Balancer::PeakEwma => {
+                let now = Instant::now();
+                let is_other = |h: &Handle| !avoid.is_some_and(|avoid| h.is(avoid));
+                let rested = self.cheaper(now, |h| is_other(h) && !h.rests(now));
+                rested.or_else(|| self.cheaper(now, is_other)).or_else(|| self.cheaper(now, |_| true))
+            }
+            Balancer::RoundRobin | Balancer::PickFirst => self.next(avoid),
+        }
+    }
+
+    fn cheaper(&self, now: Instant, is_candidate: impl Fn(&Handle) -> bool) -> Option<Handle> {
+        let connections = &self.connections;
+        let index = choose(
+            connections.len(),
+            |i| connections[i].is_usable() && is_candidate(&connections[i]),
+            |i| connections[i].cost(now),
+            |count| fastrand::usize(..count),
+        )?;
+        connections.get(index).cloned()
+    }
+
+    fn next(&self, avoid: Option<&Handle>) -> Option<Handle> {
         let count = self.connections.len();
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let mut fallback = None;

@@ -30,8 +30,8 @@ pub struct ChannelSettings {
     pub re_resolution: ReResolution,
     /// Pauses between attempts to connect and to resolve.
     pub backoff: Backoff,
-    /// Connections to each address under `round_robin`; at least 1. One connection is served by one processor at a
-    /// time.
+    /// Connections to each address, unless the configuration asks for more; at least 1. One connection is served by one
+    /// processor at a time.
     pub connections_per_address: usize,
     /// Calls in flight at a time; at least 1.
     pub in_flight_max: usize,

@@ -1,6 +1,7 @@
 //! One subchannel: connects, connects again, and tells the roster.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -14,6 +15,7 @@ use tracing::Instrument as _;
 use super::backoff::Backoff;
 use super::connection::{Connection, ConnectionOptions, Handle};
 use super::dial::{Address, cause, dial};
+use super::load::Load;
 use super::roster::{Roster, State};
 
 /// An attempt, HTTP/2 handshake included: `MIN_CONNECT_TIMEOUT` of gRPC's "Connection Backoff Protocol".
@@ -30,6 +32,30 @@ pub(crate) struct Shared {
     pub(crate) backoff: Backoff,
     /// Told when an address has failed: there may be better ones now.
     pub(crate) resolve_now: Notify,
+    /// By how much the interval of keepalive pings is stretched: 1 until a server asks for calm.
+    pub(crate) keepalive_stretch: AtomicU32,
+}
+
+/// The interval of keepalive pings is not stretched further than by this: 10 s become 43 min.
+const KEEPALIVE_STRETCH_MAX: u32 = 256;
+
+impl Shared {
+    /// The options of the next connection.
+    pub(super) fn options(&self) -> ConnectionOptions {
+        let mut options = self.options.clone();
+        if let Some(keepalive) = &mut options.keepalive {
+            keepalive.time *= self.keepalive_stretch.load(Ordering::Relaxed);
+        }
+        options
+    }
+
+    /// gRFC A8: a client that is told `too_many_pings` doubles its interval.
+    pub(super) fn ping_less_often(&self) {
+        let double = |stretch: u32| (stretch < KEEPALIVE_STRETCH_MAX).then_some(stretch * 2);
+        let _ = self.keepalive_stretch.fetch_update(Ordering::Relaxed, Ordering::Relaxed, double);
+        let interval = self.options().keepalive.map(|keepalive| keepalive.time).unwrap_or_default();
+        tracing::warn!(?interval, "the server finds the keepalive pings too many; pinging less often");
+    }
 }
 
 /// Keeps one connection to the first of its addresses that answers.
@@ -37,6 +63,8 @@ pub(crate) struct Subchannel {
     pub(crate) id: u64,
     pub(crate) addresses: watch::Receiver<Arc<[Address]>>,
     pub(crate) shared: Arc<Shared>,
+    /// How loaded its destination looks; remembered from one connection to the next.
+    pub(crate) load: Arc<Load>,
     /// Ends it: no new requests, and those in flight finish.
     pub(crate) retire: CancellationToken,
 }
@@ -126,7 +154,12 @@ impl Subchannel {
                     handle.retire();
                     return Outcome::Retired;
                 }
-                reason = &mut ended => return Outcome::Ended(reason.unwrap_or_else(|e| e.to_string())),
+                reason = &mut ended => {
+                    if handle.was_pinged_too_often() {
+                        self.shared.ping_less_often();
+                    }
+                    return Outcome::Ended(reason.unwrap_or_else(|e| e.to_string()));
+                }
                 Ok(()) = self.addresses.changed() => {
                     if !self.addresses.borrow().contains(handle.address()) {
                         handle.retire();
@@ -140,12 +173,16 @@ impl Subchannel {
     /// The first connection that comes about; addresses are tried in order, each with a head start on the next.
     async fn connect(&mut self) -> Result<(Connection, Handle), String> {
         let addresses = Arc::clone(&self.addresses.borrow_and_update());
+        let options = self.shared.options();
         let mut waiting = addresses.iter();
         let mut attempts = FuturesUnordered::new();
         let mut error = "no addresses".to_owned();
         loop {
             match waiting.next() {
-                Some(address) => attempts.push(connect_to(address.clone(), &self.shared.options)),
+                Some(address) => {
+                    let load = Arc::clone(&self.load);
+                    attempts.push(connect_to(address.clone(), &options, load));
+                }
                 None if attempts.is_empty() => return Err(error),
                 None => {}
             }
@@ -162,7 +199,11 @@ impl Subchannel {
     }
 }
 
-async fn connect_to(address: Address, options: &ConnectionOptions) -> Result<(Connection, Handle), String> {
+async fn connect_to(
+    address: Address,
+    options: &ConnectionOptions,
+    load: Arc<Load>,
+) -> Result<(Connection, Handle), String> {
     let dialing = |address: &Address, cause: &str| {
         format!("connection error: desc = \"transport: Error while dialing: dial {address}: {cause}\"")
     };
@@ -171,7 +212,7 @@ async fn connect_to(address: Address, options: &ConnectionOptions) -> Result<(Co
         let socket = dial(&address, user_timeout)
             .await
             .map_err(|e| dialing(&address, &format!("connect: {}", cause(&e))))?;
-        Connection::establish(socket, address.clone(), options).await
+        Connection::establish(socket, address.clone(), options, load).await
     };
     timeout(CONNECT_TIMEOUT, connect).await.unwrap_or_else(|_| Err(dialing(&address, "i/o timeout")))
 }

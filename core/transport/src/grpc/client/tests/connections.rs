@@ -376,3 +376,33 @@ async fn closing_cuts_off_what_hangs_at_the_deadline() {
     let idle = self::channel(dead_address().await);
     assert_eq!(patiently(idle.close(Instant::now() + PATIENCE)).await, 0);
 }
+
+#[tokio::test]
+async fn peak_ewma_keeps_away_from_a_backend_that_fails_fast_or_hangs() {
+    let well = named("well").await;
+    let failing = Peer::start(|exchange| async {
+        exchange.answer_trailers_only(&Status::new(Code::Unavailable, "out of order"));
+    })
+    .await;
+    let hanging = Peer::start(|_| std::future::pending()).await;
+    let addresses = Scripted::of(&[well.address, failing.address, hanging.address]);
+    let config = ClientConfig {
+        balancer_name: Balancer::PeakEwma,
+        connections_per_address: 2,
+        ..config("backend:4317")
+    };
+    let channel = Channel::new(&config, addresses.settings()).unwrap();
+    eventually(|| async {
+        let ready = matches!(&*channel.0.roster.picker().borrow(), Picker::Ready(set) if set.len() == 6);
+        ready.then_some(())
+    })
+    .await;
+    // One after the other: whatever is asked later knows what became of what was asked before.
+    let mut failures = 0;
+    for _ in 0..60 {
+        let deadline = Instant::now() + Duration::from_millis(200);
+        failures += usize::from(channel.unary(&PATH, &[], &HeaderMap::new(), Some(deadline)).await.is_err());
+    }
+    // Each of the four bad connections is found out once, or is never drawn.
+    assert!(failures <= 4, "{failures} of 60 calls went to bad backends");
+}

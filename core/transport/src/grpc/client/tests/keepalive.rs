@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use tokio::io::DuplexStream;
 use tokio::sync::oneshot;
 
-use super::raw::{DATA, HEADERS, PING, Raw};
+use super::raw::{DATA, GOAWAY, HEADERS, PING, Raw};
 use super::*;
+use crate::grpc::Balancer;
 use crate::grpc::client::connection::Connection;
 use crate::grpc::client::dial::Address;
 
@@ -21,13 +22,15 @@ async fn connected(permit_without_stream: bool) -> (Connection, Handle, Raw<Dupl
         write_buffer_bytes: 1024,
     };
     let address = Address::Tcp((Ipv4Addr::LOCALHOST, 1).into());
+    let load = std::sync::Arc::new(crate::grpc::client::load::Load::new(tokio::time::Instant::now()));
     let accept = async {
         let mut raw = Raw::accept(server).await;
         raw.until(PING).await.unwrap();
         raw
     };
     let (made, raw) =
-        futures_util::future::join(Connection::establish(Box::new(client), address, &options), accept).await;
+        futures_util::future::join(Connection::establish(Box::new(client), address, &options, load), accept)
+            .await;
     let (connection, handle) = made.unwrap();
     (connection, handle, raw)
 }
@@ -64,7 +67,7 @@ async fn without_a_call_nothing_is_pinged_unless_permitted() {
     let (unusable, _ended) = oneshot::channel();
     let _run = tokio::spawn(connection.run(unusable));
     assert!(tokio::time::timeout(TIME * 50, raw.until(PING)).await.is_err(), "nobody asked for it");
-    let guard = handle.in_flight();
+    let guard = handle.in_flight(None);
     raw.until(PING).await.unwrap();
     drop(guard);
 }
@@ -83,7 +86,7 @@ async fn a_peer_that_talks_is_not_pinged_and_a_late_answer_is_enough() {
     let request = template.request(&PATH, &HeaderMap::new(), false, None).unwrap();
     let message = OutgoingMessage::new(&[], false).unwrap();
     let caller = handle.clone();
-    let _call = tokio::spawn(async move { attempt(&caller, request, message).await });
+    let _call = tokio::spawn(async move { attempt(&caller, request, message, None).await });
     let stream = raw.until(HEADERS).await.unwrap();
     raw.until(DATA).await.unwrap();
     // Any frame is a sign of life: `:status: 200` by its HPACK index, without end of stream.
@@ -100,4 +103,39 @@ async fn a_peer_that_talks_is_not_pinged_and_a_late_answer_is_enough() {
     }
     assert!(ended.try_recv().is_err());
     assert!(ended.await.unwrap().contains("keepalive ping failed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_pings_is_noticed_and_any_other_goaway_is_not() {
+    let calm = u32::from(h2::Reason::ENHANCE_YOUR_CALM).to_be_bytes();
+    for (words, noticed) in [(&b"too_many_pings"[..], true), (b"", false)] {
+        let (connection, handle, mut raw) = connected(true).await;
+        let (unusable, ended) = oneshot::channel();
+        let _run = tokio::spawn(connection.run(unusable));
+        let payload = [&[0; 4][..], &calm, words].concat();
+        raw.send(GOAWAY, 0, 0, &payload).await;
+        let reason = ended.await.unwrap();
+        assert_eq!(handle.was_pinged_too_often(), noticed, "{reason}");
+    }
+}
+
+#[test]
+fn the_interval_of_pings_doubles_up_to_a_bound() {
+    let options = ConnectionOptions {
+        keepalive: Some(Keepalive { time: TIME, timeout: TIMEOUT, permit_without_stream: true }),
+        read_buffer_bytes: 1024,
+        write_buffer_bytes: 1024,
+    };
+    let shared = crate::grpc::client::subchannel::Shared {
+        roster: Roster::new(Balancer::RoundRobin),
+        options,
+        backoff: Backoff::default(),
+        resolve_now: tokio::sync::Notify::new(),
+        keepalive_stretch: std::sync::atomic::AtomicU32::new(1),
+    };
+    shared.ping_less_often();
+    assert_eq!(shared.options().keepalive.unwrap().time, TIME * 2);
+    (0..20).for_each(|_| shared.ping_less_often());
+    assert_eq!(shared.options().keepalive.unwrap().time, TIME * 256);
+    assert_eq!(shared.options().keepalive.unwrap().timeout, TIMEOUT);
 }

@@ -1,0 +1,267 @@
+//! One limit on the memory of the process, shared by the processors of one id.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use spanbridge_component::{Host, StartError, Status};
+use spanbridge_pdata::memory::{Account, Limit};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
+
+use crate::Config;
+use crate::limits::{Limits, mib};
+use crate::system::{resident_bytes, total_memory};
+
+/// The error of what is refused; its text is the Go collector's.
+pub(crate) const REFUSED: &str = "data refused due to high memory usage";
+
+/// The budget of telemetry ends this part of the soft limit below it, so that resident memory, which follows with some
+/// slack, stays below it too.
+const MARGIN_PART: u64 = 32;
+/// While less than this part of the budget is in use, resident memory says nothing about telemetry: it is what the
+/// allocator keeps to use again.
+const IDLE_PART: u64 = 4;
+/// What was learnt about slack is forgotten by this part a check.
+const FORGET_PART: u64 = 8;
+
+/// A limit on the memory of the process.
+pub(crate) struct Limiter {
+    config: Config,
+    account: Account,
+    root: PathBuf,
+    refusing: AtomicBool,
+    running: Mutex<Running>,
+}
+
+/// What there is while at least one processor runs.
+#[derive(Default)]
+struct Running {
+    hosts: Vec<(u64, Host)>,
+    next_id: u64,
+    checks: Option<AbortOnDropHandle<()>>,
+}
+
+/// Keeps a limiter running; one a processor.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attachment(u64);
+
+impl Limiter {
+    /// `root` is `/` outside of tests.
+    pub(crate) fn new(config: Config, account: Account, root: PathBuf) -> Self {
+        let (refusing, running) = (AtomicBool::new(false), Mutex::default());
+        Self { config, account, root, refusing, running }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether telemetry is to be turned away now.
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.refusing.load(Ordering::Relaxed)
+    }
+
+    /// One more processor runs. The first sets the limit and begins to check.
+    pub(crate) fn attach(self: &Arc<Self>, host: Host) -> Result<Attachment, StartError> {
+        let mut running = self.running();
+        if running.checks.is_none() {
+            let watch = self.watch()?;
+            let limiter = self.clone();
+            let checks = async move { watch.run(&limiter).await };
+            running.checks = Some(AbortOnDropHandle::new(tokio::spawn(checks.in_current_span())));
+        }
+        running.next_id += 1;
+        let id = running.next_id;
+        running.hosts.push((id, host));
+        Ok(Attachment(id))
+    }
+
+    /// A processor stops. The last one takes the limit away.
+    pub(crate) async fn detach(&self, attachment: Attachment) {
+        let checks = {
+            let mut running = self.running();
+            running.hosts.retain(|(id, _)| *id != attachment.0);
+            if running.hosts.is_empty() { running.checks.take() } else { None }
+        };
+        if let Some(checks) = checks {
+            checks.abort();
+            let _ = checks.await;
+            self.refusing.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// The limits, resolved and in force.
+    fn watch(&self) -> Result<Watch, StartError> {
+        let total = || total_memory(&self.root);
+        let limits = Limits::new(&self.config, || {
+            let total = total()?;
+            tracing::info!(
+                total_memory_mib = mib(total.bytes),
+                limit_percentage = self.config.limit_percentage,
+                spike_limit_percentage = self.config.spike_limit_percentage,
+                source = total.source,
+                "Using percentage memory limiter"
+            );
+            Ok(total.bytes)
+        })
+        .map_err(|error: String| StartError(format!("cannot tell how much memory there is: {error}")))?;
+        let resident = resident_bytes(&self.root)
+            .ok_or_else(|| StartError("cannot read the resident memory from /proc/self/status".into()))?;
+        let base = resident.saturating_sub(self.account.used() as u64);
+        let watch = Watch { limits, base, overhead: base, limit: self.account.limit_to(0) };
+        watch.apply();
+        tracing::info!(
+            limit_mib = mib(limits.hard),
+            spike_limit_mib = mib(limits.spike()),
+            check_interval = %self.config.check_interval,
+            base_mib = mib(base),
+            telemetry_limit_mib = mib(watch.budget()),
+            "Memory limiter configured"
+        );
+        if watch.budget() == 0 {
+            tracing::error!(
+                base_mib = mib(base),
+                "The memory limit leaves no room for telemetry: the process needs all of it by itself"
+            );
+        }
+        let keys = self.config.keys_without_effect();
+        if !keys.is_empty() {
+            tracing::warn!(?keys, "These keys have no effect: there is no garbage collector to tune");
+        }
+        Ok(watch)
+    }
+
+    fn set_refusing(&self, refusing: bool, resident: u64) {
+        if self.refusing.swap(refusing, Ordering::Relaxed) == refusing {
+            return;
+        }
+        let cur_mem_mib = mib(resident);
+        let status = if refusing {
+            tracing::warn!(cur_mem_mib, "Memory usage is above soft limit. Refusing data.");
+            Status::RecoverableError(REFUSED.to_owned())
+        } else {
+            tracing::info!(cur_mem_mib, "Memory usage back within limits. Resuming normal operation.");
+            Status::Ok
+        };
+        for (_, host) in &self.running().hosts {
+            host.report(status.clone());
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The limit in force, and what is known about the process.
+struct Watch {
+    limits: Limits,
+    /// What the process needed by itself when the limiter started.
+    base: u64,
+    /// What it takes beside telemetry, as far as that is known: the base, and the slack of the allocator.
+    overhead: u64,
+    limit: Limit,
+}
+
+impl Watch {
+    async fn run(mut self, limiter: &Limiter) {
+        let mut ticks = interval(limiter.config.check_interval.get());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            // A file system that fails now and then must not end the limit.
+            if let Some(resident) = resident_bytes(&limiter.root) {
+                let refuse = self.check(resident, limiter.account.used() as u64);
+                limiter.set_refusing(refuse, resident);
+            }
+        }
+    }
+
+    /// Learns from what is resident; whether it is too much.
+    fn check(&mut self, resident: u64, used: u64) -> bool {
+        let idle = used < self.budget() / IDLE_PART;
+        if idle {
+            self.overhead -= (self.overhead - self.base).div_ceil(FORGET_PART);
+        } else {
+            // Room that is reserved and not yet filled is not resident, so this is a lower bound.
+            let seen = resident.saturating_sub(used);
+            let forgotten = self.overhead - (self.overhead - self.base).div_ceil(FORGET_PART);
+            self.overhead = seen.max(forgotten).clamp(self.base, self.base.max(self.limits.soft / 2));
+        }
+        self.apply();
+        resident >= self.limits.soft && !idle
+    }
+
+    fn budget(&self) -> u64 {
+        (self.limits.soft - self.limits.soft / MARGIN_PART).saturating_sub(self.overhead)
+    }
+
+    fn apply(&self) {
+        self.limit.set(usize::try_from(self.budget()).unwrap_or(usize::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    fn watch(account: &Account) -> Watch {
+        let limits = Limits { hard: 100 * MIB, soft: 80 * MIB };
+        let watch = Watch { limits, base: 10 * MIB, overhead: 10 * MIB, limit: account.limit_to(usize::MAX) };
+        watch.apply();
+        watch
+    }
+
+    #[test]
+    fn the_budget_is_the_soft_limit_less_what_the_process_needs() {
+        let account = Account::new();
+        let watch = watch(&account);
+        assert_eq!(account.limit() as u64, 80 * MIB - 80 * MIB / MARGIN_PART - 10 * MIB);
+        drop(watch);
+        assert_eq!(account.limit(), usize::MAX);
+    }
+
+    #[test]
+    fn slack_makes_the_budget_smaller_and_is_forgotten() {
+        let account = Account::new();
+        let mut watch = watch(&account);
+        let full = watch.budget();
+        assert!(!watch.check(75 * MIB, 60 * MIB));
+        assert_eq!(watch.budget(), full - 5 * MIB, "15 MiB are no telemetry, 10 were known");
+        for _ in 0..200 {
+            assert!(!watch.check(75 * MIB, 0));
+        }
+        assert!(full == watch.budget());
+    }
+
+    #[test]
+    fn telemetry_is_refused_from_the_soft_limit_on() {
+        let account = Account::new();
+        let mut watch = watch(&account);
+        assert!(!watch.check(80 * MIB - 1, 60 * MIB));
+        assert!(watch.check(80 * MIB, 60 * MIB));
+        assert!(!watch.check(79 * MIB, 60 * MIB));
+    }
+
+    #[test]
+    fn what_the_allocator_keeps_does_not_refuse_telemetry_for_ever() {
+        let account = Account::new();
+        let mut watch = watch(&account);
+        assert!(watch.check(90 * MIB, 60 * MIB));
+        assert!(!watch.check(90 * MIB, MIB));
+        assert!(watch.budget() > 30 * MIB);
+    }
+
+    #[test]
+    fn however_much_is_resident_some_budget_is_left() {
+        let account = Account::new();
+        let mut watch = watch(&account);
+        assert!(watch.check(500 * MIB, 60 * MIB));
+        assert!(watch.budget() >= 80 * MIB / 2 - 80 * MIB / MARGIN_PART);
+    }
+}

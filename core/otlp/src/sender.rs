@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http::uri::PathAndQuery;
 use spanbridge_component::{Batch, Code, Host, Settings, ShutdownError, Signal, StartError};
 use spanbridge_exporterhelper::{SendError, Sender};
+use spanbridge_transport::auth::ClientAuth;
 use spanbridge_transport::grpc::{Channel, ChannelSettings, ClientConfig, Compression, Encoding, Status};
 use spanbridge_transport::log_gate::LogGate;
 use tokio::time::Instant;
@@ -43,6 +44,8 @@ pub struct OtlpGrpcSender {
     span: Span,
     paths: [PathAndQuery; 3],
     no_metadata: HeaderMap,
+    /// Found by `start`; nothing is sent without it if the configuration names one.
+    auth: OnceLock<ClientAuth>,
     /// Made by `start`, since connecting is I/O.
     channel: OnceLock<Channel>,
     rejections_logged: LogGate,
@@ -61,6 +64,7 @@ impl OtlpGrpcSender {
             span: settings.span(),
             paths: Signal::ALL.map(|signal| PathAndQuery::from_static(path(signal))),
             no_metadata: HeaderMap::new(),
+            auth: OnceLock::new(),
             channel: OnceLock::new(),
             rejections_logged: LogGate::new(),
         }
@@ -71,7 +75,8 @@ impl OtlpGrpcSender {
         &self.config.endpoint
     }
 
-    /// Begins to connect; as [`Sender::start`], for those who have no host at hand. A second call changes nothing.
+    /// Begins to connect; as [`Sender::start`], for those who have no host at hand and so no authenticator. A second
+    /// call changes nothing.
     ///
     /// # Errors
     /// If the configuration is one that validation refuses.
@@ -80,6 +85,9 @@ impl OtlpGrpcSender {
         let _span = self.span.enter();
         if self.channel.get().is_some() {
             return Ok(());
+        }
+        if self.config.auth.is_on() && self.auth.get().is_none() {
+            return Err(StartError("there is nobody to ask for the authenticator".to_owned()));
         }
         let channel =
             Channel::new(&self.config, self.settings.clone()).map_err(|e| StartError(e.to_string()))?;
@@ -92,7 +100,12 @@ impl OtlpGrpcSender {
         let channel = self.channel.get().ok_or_else(not_running)?;
         let path = &self.paths[batch.signal().index()];
         let deadline = batch.context.deadline.map(Instant::from_std);
-        let response = channel.unary(path, batch.payload.segments(), &self.no_metadata, deadline).await?;
+        let credentials = match self.auth.get() {
+            Some(auth) => Some(auth.metadata(&batch.context, deadline).await?),
+            None => None,
+        };
+        let metadata = credentials.as_ref().unwrap_or(&self.no_metadata);
+        let response = channel.unary(path, batch.payload.segments(), metadata, deadline).await?;
         partial_success(response.message)
     }
 }
@@ -118,7 +131,11 @@ fn not_running() -> Status {
 
 #[async_trait]
 impl Sender for OtlpGrpcSender {
-    async fn start(&self, _: &Host) -> Result<(), StartError> {
+    async fn start(&self, host: &Host) -> Result<(), StartError> {
+        if let Some(auth) = ClientAuth::resolve(&self.config.auth, self.config.is_plaintext(), host)? {
+            // Whoever came first stays.
+            let _ = self.auth.set(auth);
+        }
         self.connect()
     }
 

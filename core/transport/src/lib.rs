@@ -3,6 +3,7 @@
 //! OTLP/gRPC, the hot path, sits on the `h2` crate directly: [`grpc`] has unary framing, status, compression, the
 //! server and the client. [`io`] gathers what HTTP/2 writes into few system calls; both sides use it.
 
+pub mod auth;
 pub mod grpc;
 pub mod io;
 pub mod log_gate;

@@ -9,9 +9,10 @@ use http::HeaderMap;
 use http::uri::PathAndQuery;
 use spanbridge_component::telemetry::ExporterMetrics;
 use spanbridge_component::{
-    Batch, BuildError, Component, ConsumeError, Consumer, Exporter, Host, Payload, Settings, ShutdownError,
-    Signal, StartError,
+    Batch, BuildError, Component, ConsumeError, Consumer, Context, Exporter, Host, Payload, Settings,
+    ShutdownError, Signal, StartError,
 };
+use spanbridge_transport::auth::ClientAuth;
 use spanbridge_transport::grpc::{Channel, ChannelSettings, Status};
 use tokio::time::Instant;
 
@@ -34,6 +35,7 @@ pub(crate) struct OtlpGrpcExporter {
     metrics: ExporterMetrics,
     paths: [PathAndQuery; 3],
     no_metadata: HeaderMap,
+    auth: OnceLock<ClientAuth>,
     /// Made by `start`, since connecting is I/O.
     channel: OnceLock<Channel>,
     in_flight_items: AtomicUsize,
@@ -51,6 +53,7 @@ impl OtlpGrpcExporter {
             config,
             paths: Signal::ALL.map(|signal| PathAndQuery::from_static(path(signal))),
             no_metadata: HeaderMap::new(),
+            auth: OnceLock::new(),
             channel: OnceLock::new(),
             in_flight_items: AtomicUsize::new(0),
             failed_items: AtomicUsize::new(0),
@@ -69,11 +72,17 @@ impl OtlpGrpcExporter {
     async fn send(
         &self,
         payload: &Payload,
+        context: &Context,
         deadline: Option<Instant>,
     ) -> Result<Option<PartialSuccess>, Status> {
         let channel = self.channel.get().ok_or_else(not_running)?;
         let path = &self.paths[payload.signal().index()];
-        let response = channel.unary(path, payload.segments(), &self.no_metadata, deadline).await?;
+        let credentials = match self.auth.get() {
+            Some(auth) => Some(auth.metadata(context, deadline).await?),
+            None => None,
+        };
+        let metadata = credentials.as_ref().unwrap_or(&self.no_metadata);
+        let response = channel.unary(path, payload.segments(), metadata, deadline).await?;
         partial_success(response.message)
     }
 
@@ -139,7 +148,11 @@ impl Drop for Account<'_> {
 
 #[async_trait]
 impl Component for OtlpGrpcExporter {
-    async fn start(&self, _: Host) -> Result<(), StartError> {
+    async fn start(&self, host: Host) -> Result<(), StartError> {
+        let client = &self.config.client;
+        if let Some(auth) = ClientAuth::resolve(&client.auth, client.is_plaintext(), &host)? {
+            let _ = self.auth.set(auth);
+        }
         // The channel's tasks live in the component's span.
         let _span = self.settings.span().entered();
         let settings = ChannelSettings {
@@ -178,7 +191,7 @@ impl Consumer for OtlpGrpcExporter {
         let (signal, items) = (batch.signal(), batch.items());
         let mut account = Account::open(self, signal, items);
         let deadline = self.deadline(batch.context.deadline);
-        match self.send(&batch.payload, deadline).await {
+        match self.send(&batch.payload, &batch.context, deadline).await {
             Ok(partial) => {
                 account.sent = true;
                 if let Some(partial) = partial {

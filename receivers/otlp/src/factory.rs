@@ -18,7 +18,7 @@ impl ReceiverFactory for Factory {
     type Config = Config;
 
     fn descriptor(&self) -> Descriptor {
-        const SECURE_HOP: &str = "TLS and authentication come with a later version";
+        const SECURE_HOP: &str = "TLS comes with a later version";
         Descriptor {
             type_name: "otlp",
             aliases: &[],
@@ -30,7 +30,6 @@ impl ReceiverFactory for Factory {
             unsupported: &[
                 Unsupported { path: "protocols.http", reason: "OTLP/HTTP comes with a later version" },
                 Unsupported { path: "protocols.grpc.tls", reason: SECURE_HOP },
-                Unsupported { path: "protocols.grpc.auth", reason: SECURE_HOP },
                 Unsupported {
                     path: "protocols.grpc.middlewares",
                     reason: "there are no middleware extensions yet",

@@ -6,6 +6,7 @@ use spanbridge_component::{
     Component, Host, Receiver, Settings, ShutdownError, StartError, Status, async_trait,
 };
 use spanbridge_pdata::memory::Account;
+use spanbridge_transport::auth::ServerAuth;
 use spanbridge_transport::grpc::Server;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -28,8 +29,9 @@ impl OtlpReceiver {
 
     async fn start_grpc(&self, host: Host) -> Result<(), StartError> {
         let Some(config) = self.config.protocols.grpc.as_ref() else { return Ok(()) };
+        let auth = ServerAuth::resolve(&config.auth, &host)?;
         let on_death = move |reason: String| host.report(Status::FatalError(reason));
-        let server = Server::start(config, self.service.clone(), Account::process().clone(), on_death)
+        let server = Server::start(config, self.service.clone(), Account::process().clone(), auth, on_death)
             .await
             .map_err(|error| StartError(error.to_string()))?;
         tracing::info!(endpoint = server.endpoint(), "Starting GRPC server");

@@ -70,7 +70,7 @@ impl ExportService {
             } else {
                 Metadata::default()
             },
-            auth: None,
+            auth: request.auth.clone(),
             deadline: request.deadline.map(tokio::time::Instant::into_std),
         }
     }

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use spanbridge_component::{ComponentId, Descriptor, Kind, PipelineId, Problem, Problems, Signal};
+use spanbridge_component::{
+    ComponentId, Descriptor, Kind, PipelineId, Problem, Problems, Reference, Role, Signal,
+};
 use spanbridge_config::nearest;
 
-use super::{Components, Pipeline, ServiceSection};
+use super::{Components, Pipeline, ServiceSection, references};
 use crate::graph::Topology;
 
-const KINDS: [Kind; 5] = [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension];
+pub(super) const KINDS: [Kind; 5] =
+    [Kind::Receiver, Kind::Processor, Kind::Exporter, Kind::Connector, Kind::Extension];
 /// Stands among the incomplete sections when `service::extensions` could not be decoded.
 pub(super) const EXTENSIONS: &str = "service::extensions";
 
@@ -36,7 +39,7 @@ pub(super) fn all(definitions: &Definitions<'_>, service: &ServiceSection) -> Ve
         extensions(definitions, service, problems);
         problems.at("pipelines", |problems| pipelines(definitions, service, problems));
     });
-    references(definitions, service, &mut problems);
+    references::check(definitions, service, &mut problems);
     let found = problems.into_found();
     let is_whole = definitions.undecoded.is_empty() && definitions.incomplete.is_empty();
     let references_hold = is_whole && found.iter().all(|p| !is_error(p));
@@ -130,31 +133,6 @@ fn check_pipeline(
     });
 }
 
-/// The extensions that used components name are defined and run.
-fn references(definitions: &Definitions<'_>, service: &ServiceSection, problems: &mut Problems) {
-    for kind in KINDS {
-        let used = definitions.components.ids(kind).into_iter().filter(|id| service.uses(kind, id));
-        for id in used {
-            for reference in definitions.components.references(kind, id) {
-                let Some((key, above)) = reference.path.split_last() else { continue };
-                let mut path = vec![kind.section().to_owned(), id.to_string()];
-                path.extend_from_slice(above);
-                at_path(problems, &path, &mut |problems| {
-                    definitions.runs(problems, key, &reference.id, service);
-                });
-            }
-        }
-    }
-}
-
-/// Runs `check` at a place several levels deeper.
-fn at_path(problems: &mut Problems, path: &[String], check: &mut dyn FnMut(&mut Problems)) {
-    match path {
-        [] => check(problems),
-        [step, below @ ..] => problems.at(step, |problems| at_path(problems, below, check)),
-    }
-}
-
 /// Warns of components that nothing uses.
 fn unused(components: &Components, service: &ServiceSection, problems: &mut Problems) {
     for kind in KINDS {
@@ -186,25 +164,41 @@ impl Definitions<'_> {
         self.components.ids(kind).into_iter().chain(undecoded).collect()
     }
 
-    /// The value of `key` is the id of an extension that is defined, and that the service runs.
-    fn runs(&self, problems: &mut Problems, key: &str, id: &ComponentId, service: &ServiceSection) {
+    /// The value of `key` is the id of an extension that is defined, and that the service runs; whether it may be so.
+    pub(super) fn runs(
+        &self,
+        problems: &mut Problems,
+        key: &str,
+        reference: &Reference,
+        service: &ServiceSection,
+    ) -> bool {
+        let id = &reference.id;
         if !self.is_complete(Kind::Extension.section()) {
-            return;
+            return true;
         }
+        // The Go collector's words, which users look for.
+        let authenticator = (reference.role != Role::Any)
+            .then(|| format!("failed to resolve authenticator \"{id}\": authenticator not found"));
         if !self.defines(Kind::Extension, id) {
-            self.not_configured(problems, key, Kind::Extension, &[Kind::Extension], id);
+            let message = authenticator
+                .unwrap_or_else(|| format!("references extension \"{id}\" which is not configured"));
+            self.not_configured(problems, key, message, &[Kind::Extension], id);
         } else if self.is_complete(EXTENSIONS) && !service.extensions.contains(id) {
-            problems
-                .error_at(key, format!("references extension \"{id}\" which does not run"))
-                .help(format!("add \"{id}\" to service::extensions"));
+            let message =
+                authenticator.unwrap_or_else(|| format!("references extension \"{id}\" which does not run"));
+            problems.error_at(key, message).help(format!("add \"{id}\" to service::extensions"));
+        } else {
+            return true;
         }
+        false
     }
 
     /// The item `index` of the current list is the id of something defined under one of `kinds`.
     fn refers(&self, problems: &mut Problems, index: usize, kind: Kind, kinds: &[Kind], id: &ComponentId) {
         let may_be_there = kinds.iter().any(|kind| !self.is_complete(kind.section()));
         if !may_be_there && !kinds.iter().any(|kind| self.defines(*kind, id)) {
-            self.not_configured(problems, &index.to_string(), kind, kinds, id);
+            let message = format!("references {kind} \"{id}\" which is not configured");
+            self.not_configured(problems, &index.to_string(), message, kinds, id);
         }
     }
 
@@ -213,13 +207,12 @@ impl Definitions<'_> {
         &self,
         problems: &mut Problems,
         key: &str,
-        kind: Kind,
+        message: String,
         kinds: &[Kind],
         id: &ComponentId,
     ) {
         let defined: Vec<_> =
             kinds.iter().flat_map(|kind| self.ids(*kind)).map(ComponentId::as_str).collect();
-        let message = format!("references {kind} \"{id}\" which is not configured");
         let problem = problems.error_at(key, message);
         let other = KINDS.into_iter().find(|other| self.defines(*other, id));
         if let Some(near) = nearest(id.as_str(), defined.iter().copied()) {
@@ -230,7 +223,8 @@ impl Definitions<'_> {
                 if other == Kind::Exporter || other == Kind::Extension { "an" } else { "a" }
             ));
         } else if defined.is_empty() {
-            problem.help(format!("there is nothing under {}", kind.section()));
+            let section = kinds.first().map_or("", |kind| kind.section());
+            problem.help(format!("there is nothing under {section}"));
         } else {
             problem.help(format!("defined are {}", defined.join(", ")));
         }

@@ -2,6 +2,7 @@
 
 mod check;
 mod read;
+mod references;
 #[cfg(test)]
 mod tests;
 

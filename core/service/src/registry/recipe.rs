@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use spanbridge_component::{BuildError, Descriptor, Problems, Reference, Settings, Signal, Validate as _};
+use spanbridge_component::{
+    BuildError, Descriptor, Offers, Problems, Reference, Settings, Signal, Validate as _,
+};
 
 use super::role::{Factory, Role};
 
@@ -19,6 +21,8 @@ pub(crate) trait Recipe<R: Role>: Send + Sync {
     fn effective(&self) -> Result<serde_json::Value, serde_json::Error>;
     /// The extensions that the configuration names, at paths relative to it.
     fn references(&self) -> Vec<Reference>;
+    /// What the component does for others.
+    fn offers(&self) -> Offers;
     /// Makes one component.
     fn create(&self, settings: Settings, next: R::Next) -> Result<Arc<R::Component>, BuildError>;
 }
@@ -53,6 +57,10 @@ impl<R: Role, F: Factory<R>> Recipe<R> for TypedRecipe<R, F> {
         let mut problems = Problems::new();
         self.config.validate(&mut problems);
         problems.references().to_vec()
+    }
+
+    fn offers(&self) -> Offers {
+        self.factory.offers(&self.config)
     }
 
     fn create(&self, settings: Settings, next: R::Next) -> Result<Arc<R::Component>, BuildError> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use spanbridge_component::{
     BuildError, Component, Config, Connector, ConnectorFactory, ConnectorOutputs, Consumer, Descriptor,
-    Exporter, ExporterFactory, Extension, ExtensionFactory, Kind, Outputs, Processor, ProcessorFactory,
-    Receiver, ReceiverFactory, Settings, Signal,
+    Exporter, ExporterFactory, Extension, ExtensionFactory, Kind, Offers, Outputs, Processor,
+    ProcessorFactory, Receiver, ReceiverFactory, Settings, Signal,
 };
 
 /// What is different from one kind of component to the next.
@@ -36,6 +36,10 @@ pub(crate) trait Factory<R: Role>: Send + Sync + 'static {
     /// Whether it turns `input` into `output`; only connectors do.
     fn connects(&self, _input: Signal, _output: Signal) -> bool {
         false
+    }
+    /// What the component does for others; only extensions do.
+    fn offers(&self, _config: &Self::Config) -> Offers {
+        Offers::default()
     }
 }
 
@@ -172,6 +176,10 @@ impl<F: ExtensionFactory> Factory<Extensions> for F {
 
     fn descriptor(&self) -> Descriptor {
         ExtensionFactory::descriptor(self)
+    }
+
+    fn offers(&self, config: &F::Config) -> Offers {
+        ExtensionFactory::offers(self, config)
     }
 
     fn create(

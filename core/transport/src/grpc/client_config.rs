@@ -15,6 +15,7 @@ use spanbridge_config::{Duration, Headers, Optional};
 
 use super::compression::Encoding;
 use super::endpoint::{Endpoint, EndpointError};
+use crate::auth::ClientAuthConfig;
 
 /// How to reach a gRPC server.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +28,8 @@ pub struct ClientConfig {
     pub compression: Compression,
     /// Transport security. This version has none for clients: write `insecure: true`.
     pub tls: Optional<ClientTls>,
+    /// Who gives credentials to the requests. Off by default: they have none.
+    pub auth: Optional<ClientAuthConfig>,
     /// HTTP/2 pings that find dead connections. Off by default.
     pub keepalive: Optional<ClientKeepalive>,
     /// Bytes read from the socket at a time. 0 takes the default of 32 KiB.
@@ -96,13 +99,12 @@ pub enum Balancer {
 }
 
 /// The keys of the Go collector that a gRPC client of this version refuses by name, relative to its block.
-pub const CLIENT_UNSUPPORTED: [Unsupported; 17] = {
+pub const CLIENT_UNSUPPORTED: [Unsupported; 16] = {
     const REASON: &str = "it comes with the secure-hop release";
     const fn refused(path: &'static str) -> Unsupported {
         Unsupported { path, reason: REASON }
     }
     [
-        refused("auth"),
         refused("middlewares"),
         refused("tls.ca_file"),
         refused("tls.ca_pem"),
@@ -159,6 +161,11 @@ impl ClientConfig {
         self.endpoint.parse()
     }
 
+    /// Whether requests go over connections that are not encrypted.
+    pub fn is_plaintext(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.insecure)
+    }
+
     fn validate_tls(&self, problems: &mut Problems) {
         const MISSING: &str = "TLS for clients is not in this version";
         const HELP: &str = "for a plaintext connection write tls: {insecure: true}; \
@@ -204,6 +211,9 @@ impl Validate for ClientConfig {
         self.validate_tls(problems);
         self.validate_connections(problems);
         self.validate_headers(problems);
+        if let Some(auth) = self.auth.as_ref() {
+            problems.at("auth", |problems| auth.validate(self.is_plaintext(), problems));
+        }
         if !self.authority.is_empty() && self.authority.parse::<Authority>().is_err() {
             problems.error_at("authority", format!("invalid authority \"{}\"", self.authority));
         }

@@ -14,6 +14,7 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
+use spanbridge_component::{AuthData, AuthRequest};
 use spanbridge_pdata::memory::Charge;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
@@ -25,6 +26,7 @@ use super::handler::{Peer, Reply, Route, UnaryRequest, split_path};
 use super::limits::{
     BODY_TIME_MAX, COPY_BYTES_MAX, OWN_TASK_BYTES, SLOW_BODY_BYTES_PER_SECOND, SLOW_BODY_CHECK,
 };
+use crate::auth::{PeerSecurity, ServerAuth};
 use crate::grpc::compression::Encoding;
 use crate::grpc::frame::{Assembler, Message};
 use crate::grpc::status::code_value;
@@ -40,6 +42,7 @@ const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc
 pub(super) struct Caller {
     pub(super) shared: Arc<Shared>,
     pub(super) peer: Peer,
+    pub(super) security: PeerSecurity,
     pub(super) gate: Gate,
 }
 
@@ -87,15 +90,19 @@ pub(super) async fn serve(
 async fn outcome(caller: Arc<Caller>, head: request::Parts, body: RecvStream) -> Result<Reply, Refusal> {
     check_protocol(&head)?;
     check_route(&caller, head.uri.path())?;
-    let encoding = request_encoding(&head.headers)?;
     let start = Instant::now();
     let _charge = caller.gate.begin_call();
     let deadline = request_timeout(&head.headers)?.and_then(|timeout| start.checked_add(timeout));
+    let auth = match &caller.shared.auth {
+        Some(auth) => Some(authenticate(auth, &caller, &head.headers, start, deadline).await?),
+        None => None,
+    };
+    let encoding = request_encoding(&head.headers)?;
     let (message, admitted) = receive_in_time(&caller, body, start, deadline).await?;
     let own_task = message.compressed || message.bytes.len() >= OWN_TASK_BYTES;
     let peer = caller.peer;
     let request =
-        UnaryRequest { uri: head.uri, metadata: head.headers, peer, message: Bytes::new(), deadline };
+        UnaryRequest { uri: head.uri, metadata: head.headers, peer, auth, message: Bytes::new(), deadline };
     if own_task {
         let tracker = caller.shared.tasks.clone();
         let work = run_handler(caller, request, message, encoding, admitted).in_current_span();
@@ -190,6 +197,27 @@ fn check_route(caller: &Caller, path: &str) -> Result<(), Status> {
             Err(Status::new(Code::Unimplemented, format!("unknown method {method} for service {service}")))
         }
         Route::UnknownService => Err(Status::new(Code::Unimplemented, format!("unknown service {service}"))),
+    }
+}
+
+/// Asks the server's authenticator, with nothing but the head: an unauthenticated body is not read.
+async fn authenticate(
+    auth: &ServerAuth,
+    caller: &Caller,
+    headers: &HeaderMap,
+    start: Instant,
+    deadline: Option<Instant>,
+) -> Result<Arc<dyn AuthData>, Status> {
+    let request = AuthRequest {
+        headers,
+        peer: caller.peer.address(),
+        certificates: &caller.security.certificates,
+        is_secured: caller.security.is_secured,
+    };
+    let bound = start + BODY_TIME_MAX;
+    match timeout_at(deadline.map_or(bound, |deadline| deadline.min(bound)), auth.check(&request)).await {
+        Ok(decided) => decided.map_err(|error| Status::new(error.code(), error.to_string())),
+        Err(_) => Err(deadline_exceeded()),
     }
 }
 

@@ -5,10 +5,11 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use spanbridge_component::{Problems, Validate};
-use spanbridge_config::Duration;
+use spanbridge_config::{Duration, Optional};
 
 use super::endpoint::Endpoint;
 use super::limits::{CONCURRENT_STREAMS_DEFAULT, FRAME_BYTES, WRITE_BUFFER_BYTES_MAX};
+use crate::auth::ServerAuthConfig;
 use crate::io::WRITE_BUFFER_BYTES_DEFAULT;
 
 /// `read_buffer_size` where the configuration says 0 (grpc-go).
@@ -79,6 +80,8 @@ pub struct ServerConfig {
     pub write_buffer_size: i64,
     /// Pings, idle connections and the age of connections.
     pub keepalive: Keepalive,
+    /// Who lets requests in. Off by default: everybody may come in.
+    pub auth: Optional<ServerAuthConfig>,
     /// Whether the metadata of requests goes with the telemetry, for processors and exporters that use it.
     pub include_metadata: bool,
 }
@@ -132,6 +135,7 @@ impl Default for ServerConfig {
             read_buffer_size: 0,
             write_buffer_size: 0,
             keepalive: Keepalive::default(),
+            auth: Optional::off(),
             include_metadata: false,
         }
     }
@@ -170,6 +174,7 @@ impl Validate for ServerConfig {
         if let Err(error) = Endpoint::parse(&self.endpoint, self.transport) {
             problems.error_at("endpoint", error);
         }
+        problems.nested("auth", &self.auth);
         if self.max_recv_msg_size_mib < 0 || self.max_recv_msg_size_mib > RECV_MSG_SIZE_MIB_MAX {
             problems.error_at(
                 "max_recv_msg_size_mib",

@@ -23,6 +23,7 @@ use super::limits::{HANDSHAKE_TIME_MAX, LINGER_MAX};
 use super::socket::Socket;
 use super::watch::{Foreign, Watched};
 use super::{Phase, Shared};
+use crate::auth::PeerSecurity;
 use crate::io::{Flusher, Gathering, gather};
 
 type Io = Watched<Socket>;
@@ -56,7 +57,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: Socket, peer: Peer, windo
         return;
     };
     let gate = Gate::new(shared.memory.clone(), &window, shared.message_bytes_max);
-    let caller = Arc::new(Caller { shared: shared.clone(), peer, gate });
+    let caller = Arc::new(Caller { shared: shared.clone(), peer, security: PeerSecurity::default(), gate });
     let mut driver = Driver::new(shared.clone(), h2, &flusher, |request, respond| {
         call::serve(caller.clone(), request, respond)
     });

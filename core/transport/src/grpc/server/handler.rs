@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::uri::Authority;
 use http::{HeaderMap, Uri};
+use spanbridge_component::AuthData;
 use tokio::time::Instant;
 
 use crate::grpc::{Status, frame};
@@ -48,6 +50,8 @@ pub struct UnaryRequest {
     pub metadata: HeaderMap,
     /// Who sent it.
     pub peer: Peer,
+    /// What the server's authenticator knows of the client; `None` without one.
+    pub auth: Option<Arc<dyn AuthData>>,
     /// The message.
     pub message: Bytes,
     /// When the client stops waiting, if it said so (`grpc-timeout`). The server cancels the call at that time.

@@ -46,6 +46,7 @@ pub use handler::{Peer, Reply, Route, UnaryHandler, UnaryRequest};
 use self::admission::Window;
 use self::endpoint::{Endpoint, Listener};
 use self::keepalive::Rules;
+use crate::auth::ServerAuth;
 use crate::log_gate::LogGate;
 
 /// After connections were cut, their tasks get this long to end.
@@ -89,6 +90,7 @@ struct Shared {
     h2: h2::server::Builder,
     frame_bytes: u32,
     memory: Account,
+    auth: Option<ServerAuth>,
     rules: Rules,
     message_bytes_max: usize,
     write_buffer_bytes: usize,
@@ -107,24 +109,29 @@ struct Shared {
 
 impl Server {
     /// Listens as `config` says and hands calls to `handler`, in tasks that run in the current tracing span. What is
-    /// received is charged to `memory`, and asks there first.
+    /// received is charged to `memory`, and asks there first. `auth` decides who may come in, before the body of a
+    /// request is read.
     /// `on_death` is called if accepting connections ends by itself; the server is of no more use then.
     ///
     /// # Errors
-    /// If the endpoint cannot be resolved or bound.
+    /// If the endpoint cannot be resolved or bound, or if the configuration names an authenticator and `auth` is `None`.
     pub async fn start(
         config: &ServerConfig,
         handler: Arc<dyn UnaryHandler>,
         memory: Account,
+        auth: Option<ServerAuth>,
         on_death: impl FnOnce(String) + Send + 'static,
     ) -> Result<Self, ListenError> {
         let failed = |reason: String| ListenError { endpoint: config.endpoint.clone(), reason };
+        if config.auth.is_on() && auth.is_none() {
+            return Err(failed("no authenticator was given, and without one nobody may come in".to_owned()));
+        }
         let endpoint = Endpoint::parse(&config.endpoint, config.transport).map_err(failed)?;
         let listener = endpoint.listen(config.transport).await.map_err(|error| failed(error.to_string()))?;
         let server = Self {
             endpoint: listener.endpoint(),
             stop_accepting: CancellationToken::new(),
-            shared: Arc::new(Shared::new(config, handler, memory)),
+            shared: Arc::new(Shared::new(config, handler, memory, auth)),
         };
         let accepting = accept_until(listener, server.shared.clone(), server.stop_accepting.clone());
         let supervised = async move {
@@ -168,7 +175,12 @@ impl Drop for Server {
 // === impl Shared ===
 
 impl Shared {
-    fn new(config: &ServerConfig, handler: Arc<dyn UnaryHandler>, memory: Account) -> Self {
+    fn new(
+        config: &ServerConfig,
+        handler: Arc<dyn UnaryHandler>,
+        memory: Account,
+        auth: Option<ServerAuth>,
+    ) -> Self {
         let mut h2 = h2::server::Builder::new();
         h2.max_concurrent_streams(config.concurrent_streams())
             .max_header_list_size(limits::HEADER_LIST_BYTES_MAX)
@@ -181,6 +193,7 @@ impl Shared {
             h2,
             frame_bytes: config.frame_bytes(),
             memory,
+            auth,
             rules: Rules::new(&config.keepalive),
             message_bytes_max: config.message_bytes_max(),
             write_buffer_bytes: config.write_buffer_bytes(),

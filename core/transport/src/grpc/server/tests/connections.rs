@@ -126,9 +126,10 @@ async fn draining_finishes_what_is_in_flight_and_takes_nothing_new() {
 async fn shutdown_cuts_what_does_not_finish_and_says_how_much() {
     let service = Arc::new(Service::default());
     let config = ServerConfig { endpoint: "localhost:0".into(), ..ServerConfig::default() };
-    let server = Server::start(&config, service.clone(), Account::new(), |reason| panic!("died: {reason}"))
-        .await
-        .unwrap();
+    let server =
+        Server::start(&config, service.clone(), Account::new(), None, |reason| panic!("died: {reason}"))
+            .await
+            .unwrap();
     let socket = tokio::net::TcpStream::connect(server.endpoint()).await.unwrap();
     let (send, connection) = h2::client::handshake(socket).await.unwrap();
     let mut client = Client { send, connection: tokio::spawn(connection) };
@@ -157,7 +158,7 @@ async fn a_broken_listener_ends_accepting() {
     let listener = endpoint.listen(config.transport).await.unwrap();
     let Listener::Tcp(socket) = &listener else { panic!("not TCP") };
     socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Both).unwrap();
-    let shared = Arc::new(Shared::new(&config, Arc::new(Service::default()), Account::new()));
+    let shared = Arc::new(Shared::new(&config, Arc::new(Service::default()), Account::new(), None));
     let accepting = accept_until(listener, shared, CancellationToken::new());
     assert!(timeout(Duration::from_secs(5), accepting).await.unwrap().is_err());
 }
@@ -165,7 +166,8 @@ async fn a_broken_listener_ends_accepting() {
 #[tokio::test]
 async fn a_server_without_calls_shuts_down_at_once() {
     let config = ServerConfig { endpoint: "localhost:0".into(), ..ServerConfig::default() };
-    let server = Server::start(&config, Arc::new(Service::default()), Account::new(), |_| {}).await.unwrap();
+    let server =
+        Server::start(&config, Arc::new(Service::default()), Account::new(), None, |_| {}).await.unwrap();
     let socket = tokio::net::TcpStream::connect(server.endpoint()).await.unwrap();
     let (send, connection) = h2::client::handshake(socket).await.unwrap();
     let mut client = Client { send, connection: tokio::spawn(connection) };

@@ -1,6 +1,7 @@
 //! The server against hand-written clients, over memory and with a paused clock.
 
 mod admission;
+mod auth;
 mod calls;
 mod connections;
 mod hostile;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
+use spanbridge_component::AuthValue;
 use spanbridge_pdata::memory::Account;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::Notify;
@@ -22,6 +24,7 @@ use tokio::time::timeout;
 
 use super::socket::Socket;
 use super::{Peer, Reply, Route, ServerConfig, Shared, UnaryHandler, UnaryRequest, connection};
+use crate::auth::ServerAuth;
 use crate::grpc::{Code, Status, frame};
 
 const BOUND: Duration = Duration::from_secs(3600);
@@ -50,7 +53,7 @@ impl Drop for CountDrop<'_> {
 impl UnaryHandler for Service {
     fn route(&self, service: &str, method: &str) -> Route {
         match (service, method) {
-            ("test.Service", "Echo" | "Wait" | "Keep" | "Panic" | "Fail") => Route::Found,
+            ("test.Service", "Echo" | "Who" | "Wait" | "Keep" | "Panic" | "Fail") => Route::Found,
             ("test.Service", _) => Route::UnknownMethod,
             _ => Route::UnknownService,
         }
@@ -64,6 +67,13 @@ impl UnaryHandler for Service {
             Some((_, "Keep")) => {
                 self.kept.lock().unwrap().push(request.message);
                 return Ok(Reply::new(b"").unwrap());
+            }
+            Some((_, "Who")) => {
+                let Some(AuthValue::Text(name)) = request.auth.and_then(|auth| auth.attribute("username"))
+                else {
+                    return Err(Status::new(Code::Internal, "nobody"));
+                };
+                return Ok(Reply::new(name.as_bytes()).unwrap());
             }
             Some((_, "Panic")) => panic!("as the test wants"),
             Some((_, "Fail")) => {
@@ -104,8 +114,13 @@ impl Rig {
 
     /// One whose memory the test owns.
     fn within(config: &ServerConfig, memory: Account) -> Self {
+        Self::guarded(config, memory, None)
+    }
+
+    /// One that asks for credentials.
+    fn guarded(config: &ServerConfig, memory: Account, auth: Option<ServerAuth>) -> Self {
         let service = Arc::new(Service::default());
-        Self { shared: Arc::new(Shared::new(config, service.clone(), memory)), service }
+        Self { shared: Arc::new(Shared::new(config, service.clone(), memory, auth)), service }
     }
 
     /// A connection of which the client side is bare bytes.

@@ -139,6 +139,7 @@ impl Default for ClientConfig {
             endpoint: String::new(),
             compression: Compression::None,
             tls: Optional::off(),
+            auth: Optional::off(),
             keepalive: Optional::off(),
             read_buffer_size: 0,
             write_buffer_size: 0,

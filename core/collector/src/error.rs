@@ -3,7 +3,7 @@
 use std::io;
 
 use spanbridge_config::Diagnostics;
-use spanbridge_service::{Fatal, ServiceError};
+use spanbridge_service::{Fatal, ReloadError, ServiceError};
 
 /// Why the program ends with exit code 1.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,9 @@ pub enum Error {
     /// A running component reported that the process must end.
     #[error("Error: \"{id}\" {kind}: {message}\n", id = .0.id, kind = .0.kind, message = .0.message)]
     Fatal(Fatal),
+    /// A reload failed, and what it had stopped could not be brought back.
+    #[error("Error: cannot reload the configuration: {0}\n")]
+    Reload(ReloadError),
     /// Components did not stop as they should; the log says which and why.
     #[error("Error: {0} of the components did not stop cleanly; see the log\n")]
     Shutdown(usize),

@@ -4,16 +4,19 @@
 //! system; nothing here exits.
 
 mod cli;
+mod control;
 mod error;
 mod gates;
 mod registry;
+mod reload;
 mod run;
 mod signals;
-mod yaml;
+mod watch;
 
 use spanbridge_component::BuildInfo;
 
 pub use cli::Cli;
+pub use control::Control;
 pub use error::Error;
 pub use registry::registry;
 pub use run::{Options, run};

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use clap::Parser;
 use mimalloc::MiMalloc;
-use spanbridge::{BUILD, Cli, Error, Signals};
+use spanbridge::{BUILD, Cli, Control, Error, Signals};
 use spanbridge_service::Logging;
 use tokio::runtime::{Builder, Runtime};
-use tokio_util::sync::CancellationToken;
 use tracing_subscriber::layer::SubscriberExt;
 
 #[global_allocator]
@@ -49,10 +48,10 @@ fn main() -> ExitCode {
 async fn execute(cli: Cli, logging: Logging) -> Result<(), Error> {
     let signals =
         Signals::listen().map_err(|error| Error::Internal(format!("cannot listen to signals: {error}")))?;
-    let shutdown = CancellationToken::new();
+    let control = Control::new();
     tokio::select! {
-        outcome = cli.execute(logging, shutdown.clone()) => outcome,
-        () = signals.until_forced(shutdown) => {
+        outcome = cli.execute(logging, control.clone()) => outcome,
+        () = signals.until_forced(control) => {
             Err(Error::Internal("ended by a second signal before the shutdown was complete".into()))
         }
     }

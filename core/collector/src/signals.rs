@@ -3,7 +3,8 @@
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+
+use crate::Control;
 
 /// The signals that this program listens to.
 pub struct Signals {
@@ -25,28 +26,27 @@ impl Signals {
         })
     }
 
-    /// Fires `shutdown` at the first SIGINT or SIGTERM; returns at the second, which asks to end at once.
+    /// Asks `control` to stop at the first SIGINT or SIGTERM, and to reload at each SIGHUP before; returns at the second
+    /// SIGINT or SIGTERM, which asks to end at once.
     ///
     /// The Go collector swallows further signals during shutdown. Here the second one gets people out of a shutdown
     /// that waits for a destination that hangs.
-    pub async fn until_forced(mut self, shutdown: CancellationToken) {
-        let name = self.next_stop().await;
+    pub async fn until_forced(mut self, control: Control) {
+        let name = self.next_stop(&control).await;
         tracing::info!(signal = name, "Received signal from OS");
-        shutdown.cancel();
-        let name = self.next_stop().await;
+        control.shut_down();
+        let name = self.next_stop(&control).await;
         tracing::warn!(signal = name, "Received a second signal from OS, ending at once");
     }
 
-    async fn next_stop(&mut self) -> &'static str {
+    async fn next_stop(&mut self, control: &Control) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => return "interrupt",
                 _ = self.terminate.recv() => return "terminated",
                 _ = self.hangup.recv() => {
-                    tracing::warn!(
-                        signal = "hangup",
-                        "Reloading the configuration is not supported by this version; restart the process instead"
-                    );
+                    tracing::info!(signal = "hangup", "Received signal from OS");
+                    control.reload();
                 }
             }
         }

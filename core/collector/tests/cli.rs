@@ -235,12 +235,13 @@ fn runs_until_it_is_told_to_stop() {
 }
 
 #[test]
-fn a_hangup_does_not_end_it() {
+fn a_hangup_reads_the_configuration_again() {
     let (_folder, path) = file(GOOD);
     let mut collector = Running::start(&path, &[]);
     collector.wait_for(READY);
     collector.signal(Signal::HUP);
-    assert!(collector.wait_for("Reloading the configuration is not supported").contains("\twarn\t"));
+    let line = collector.wait_for("The new configuration is in force");
+    assert!(line.contains("\"unchanged\": 2}"), "{line}");
     collector.signal(Signal::TERM);
     assert_eq!(collector.wait().code(), Some(0));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use spanbridge::{Error, Options, registry, run};
+use spanbridge::{Control, Error, Options, registry, run};
 use spanbridge_component::{
     BuildError, Component, Descriptor, Host, Outputs, Receiver, ReceiverFactory, Settings, ShutdownError,
     Signal, Stability, StartError, Status, Validate, async_trait,
@@ -89,19 +89,20 @@ async fn run_with(trouble: &str) -> Result<(), Error> {
     let options = Options {
         sources: Sources { configs: vec![format!("yaml:{yaml}")], sets: vec![] },
         shutdown_timeout: BOUND,
+        watch: false,
     };
-    let shutdown = CancellationToken::new();
+    let control = Control::new();
     let (logging, _layer) = Logging::new();
     let stop = async {
         // Leaves the fatal status time to be seen first.
         if !trouble.contains("cannot_go_on") {
             started.cancelled().await;
-            shutdown.cancel();
+            control.shut_down();
         }
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        outcome = run(&registry, options, &logging, shutdown.clone()) => outcome,
+        outcome = run(&registry, options, &logging, control.clone()) => outcome,
         () = stop => Ok(()),
     }
 }

@@ -3,24 +3,23 @@
 use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
-use spanbridge::Signals;
+use spanbridge::{Control, Signals};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 const BOUND: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn the_first_signal_asks_to_stop_and_the_second_to_end_at_once() {
-    let shutdown = CancellationToken::new();
-    let forced = tokio::spawn(Signals::listen().unwrap().until_forced(shutdown.clone()));
+    let control = Control::new();
+    let forced = tokio::spawn(Signals::listen().unwrap().until_forced(control.clone()));
     let send = |signal| kill_process(getpid(), signal).unwrap();
 
     send(Signal::HUP);
     tokio::task::yield_now().await;
-    assert!(!shutdown.is_cancelled(), "a hangup stops nothing");
+    assert!(!control.shutdown().is_cancelled(), "a hangup stops nothing");
 
     send(Signal::TERM);
-    timeout(BOUND, shutdown.cancelled()).await.unwrap();
+    timeout(BOUND, control.shutdown().cancelled()).await.unwrap();
     assert!(!forced.is_finished(), "one signal waits for the orderly end");
 
     send(Signal::INT);

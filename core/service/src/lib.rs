@@ -4,6 +4,7 @@
 //! checked [`Config`]; [`Service::build`] creates the components that its pipelines use; [`Service::start`] starts them
 //! downstream first; [`Service::shutdown`] stops them in the order in which telemetry flows, within one bound.
 
+mod books;
 pub mod config;
 mod graph;
 mod registry;
@@ -13,13 +14,16 @@ pub mod telemetry;
 #[cfg(test)]
 mod testing;
 
+use spanbridge_component::BuildInfo;
 use spanbridge_component::telemetry::Telemetry;
-use spanbridge_component::{BuildInfo, ComponentId, Kind, Ledger, PipelineId, Settings, Signal};
 
+pub use books::{Account, Owner};
 pub use config::Config;
-pub use graph::{CreateError, DEFAULT_SHUTDOWN_TIMEOUT, Failure, ShutdownReport, StartFailure};
+pub use graph::{
+    Changes, CreateError, DEFAULT_SHUTDOWN_TIMEOUT, Failure, ReloadError, ShutdownReport, StartFailure,
+};
 pub use registry::{Registered, Registry};
-pub use service::{Service, ServiceError};
+pub use service::{Reloaded, Service, ServiceError};
 pub use status::Fatal;
 pub use telemetry::{LogLayer, Logging, Resource};
 
@@ -30,25 +34,4 @@ pub(crate) struct Environment {
     pub(crate) telemetry: Telemetry,
     /// About this build.
     pub(crate) build: BuildInfo,
-}
-
-impl Environment {
-    /// The settings of one component that is used for `signals`.
-    fn settings(
-        &self,
-        kind: Kind,
-        id: &ComponentId,
-        pipeline: Option<&PipelineId>,
-        signals: Vec<Signal>,
-    ) -> Settings {
-        Settings {
-            id: id.clone(),
-            kind,
-            pipeline: pipeline.cloned(),
-            signals,
-            ledger: Ledger::new(),
-            telemetry: self.telemetry.clone(),
-            build: self.build,
-        }
-    }
 }

@@ -14,6 +14,7 @@ use spanbridge_component::{
     Signal, Stability, StartError, Status, Unsupported, Validate, async_trait,
 };
 use spanbridge_config::{Diagnostic, Diagnostics, Document, NoEnvironment, Sources, load};
+use spanbridge_pdata::{InvalidUtf8, Payload};
 use tokio::time::Instant;
 
 use crate::{Config, Environment, Registry};
@@ -283,6 +284,23 @@ pub(crate) fn registry(recorder: &Recorder) -> Registry {
         .connector(stubs("out", ALL_SIGNALS))
         .connector(stubs("count", only_traces))
         .extension(stubs("ext", &[]))
+}
+
+/// A request with one item.
+pub(crate) fn batch(signal: Signal) -> Batch {
+    let item: &[u8] = match signal {
+        // An id of a trace and of a span; a gauge with a point; an empty record.
+        Signal::Traces => &[
+            0x0A, 16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0x12, 8, 1, 2, 3, 4, 5, 6, 7, 8,
+        ],
+        Signal::Metrics => &[0x2A, 2, 0x0A, 0],
+        Signal::Logs => &[],
+    };
+    let within = |tag: u8, inner: &[u8]| [&[tag, u8::try_from(inner.len()).unwrap()], inner].concat();
+    let request = within(0x0A, &within(0x12, &within(0x12, item)));
+    let received = Payload::from_wire(signal, request.into(), InvalidUtf8::Refuse).unwrap();
+    assert_eq!(received.payload.items(), 1);
+    Batch::new(received.payload)
 }
 
 /// About the build of the tests.

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 use spanbridge_component::Kind;
+use spanbridge_config::to_yaml;
 use spanbridge_service::{Registered, Registry};
 
 use crate::BUILD;
-use crate::yaml::to_yaml;
 
 /// Schemes that configurations can be read from, in alphabetical order.
 const SCHEMES: [&str; 5] = ["env", "file", "http", "https", "yaml"];

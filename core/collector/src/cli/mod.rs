@@ -9,9 +9,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use spanbridge_config::diagnostic::RenderOptions;
 use spanbridge_config::{Document, ProcessEnvironment, Sources};
 use spanbridge_service::{Config, DEFAULT_SHUTDOWN_TIMEOUT, Logging, Registry, Service};
-use tokio_util::sync::CancellationToken;
 
-use crate::{BUILD, Error, Options, gates, registry, run};
+use crate::{BUILD, Control, Error, Options, gates, registry, run};
 
 /// An OpenTelemetry collector for telemetry that crosses clusters.
 #[derive(Debug, Parser)]
@@ -27,6 +26,9 @@ pub struct Cli {
     /// Longest time in which to stop after a signal.
     #[arg(long, value_name = "DURATION", default_value_t = DEFAULT_SHUTDOWN_TIMEOUT.into())]
     shutdown_timeout: spanbridge_config::Duration,
+    /// Read the configuration again when one of its files changes, as on SIGHUP.
+    #[arg(long)]
+    watch: bool,
     /// Print the version.
     #[arg(short = 'v', long, action = ArgAction::Version)]
     version: (),
@@ -108,18 +110,19 @@ enum Format {
 const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"));
 
 impl Cli {
-    /// Does what the command line says, until it is done or `shutdown` fires.
+    /// Does what the command line says, until it is done or `control` asks to stop.
     ///
     /// # Errors
     /// Whatever failed; the program then exits with 1.
-    pub async fn execute(self, logging: Logging, shutdown: CancellationToken) -> Result<(), Error> {
+    pub async fn execute(self, logging: Logging, control: Control) -> Result<(), Error> {
         match self.command {
             None => {
                 let options = Options {
                     sources: self.sources.checked()?,
                     shutdown_timeout: self.shutdown_timeout.get(),
+                    watch: self.watch,
                 };
-                run(&registry(), options, &logging, shutdown).await
+                run(&registry(), options, &logging, control).await
             }
             Some(Command::Validate(sources)) => validate(&registry(), sources),
             Some(Command::Components) => print(&components::list(&registry())),
@@ -128,6 +131,7 @@ impl Cli {
                 print(&format!("{:#}\n", registry().schema()))
             }
             Some(Command::Telemetrygen(args)) => {
+                let shutdown = control.shutdown().clone();
                 spanbridge_telemetrygen::run(*args, shutdown).await.map(drop).map_err(Error::Telemetrygen)
             }
         }
@@ -154,7 +158,7 @@ fn validate(registry: &Registry, sources: SourceArgs) -> Result<(), Error> {
     if !warnings.is_empty() {
         complain(&warnings.render(RenderOptions::default()));
     }
-    Ok(Service::check(&config, BUILD)?)
+    Ok(Service::check(config, BUILD)?)
 }
 
 /// Loads the document; prints its warnings.

@@ -1,11 +1,11 @@
 //! `print-config`: the effective configuration.
 
+use spanbridge_config::to_yaml;
 use spanbridge_config::values::reveal;
 use spanbridge_service::{Config, Registry};
 
 use super::{Format, Mode, PrintArgs, load, print};
 use crate::Error;
-use crate::yaml::to_yaml;
 
 /// Prints the configuration with defaults filled in (reference: collector-core, 1.6). Durations are texts in both
 /// formats.

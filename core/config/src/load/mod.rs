@@ -16,9 +16,12 @@ mod tests;
 pub use document::Document;
 pub use environment::{Environment, NoEnvironment, ProcessEnvironment};
 
+use std::path::PathBuf;
+
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::document::Node;
 use loader::Loader;
+use uri::Uri;
 
 /// What the command line names, each list in its order. All configs come before all sets; later ones win.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +30,14 @@ pub struct Sources {
     pub configs: Vec<String>,
     /// `--set`: `a.b.c=value`, the value in YAML.
     pub sets: Vec<String>,
+}
+
+impl Sources {
+    /// The files among the configs, in their order; not those that `${file:...}` names in a text.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let uris = self.configs.iter().filter_map(|config| Uri::of_argument(config).ok());
+        uris.filter(|uri| uri.scheme == "file").map(|uri| uri.opaque.into()).collect()
+    }
 }
 
 /// Reads every source, merges them and expands `${...}`.

@@ -86,6 +86,14 @@ impl Config {
         &self.service.telemetry
     }
 
+    /// Whether a component has the same effective configuration here and in `other`, secrets included.
+    pub(crate) fn is_same(&self, other: &Self, kind: Kind, id: &ComponentId) -> bool {
+        spanbridge_config::values::reveal(|| {
+            let (this, other) = (self.components.effective(kind, id), other.components.effective(kind, id));
+            this.is_some() && this == other
+        })
+    }
+
     /// The extensions to run, in order, each once.
     pub(crate) fn extensions(&self) -> impl Iterator<Item = &ComponentId> {
         each_once(&self.service.extensions)
@@ -130,6 +138,18 @@ impl Components {
             Kind::Extension => self.extensions.get(id).map(|recipe| recipe.references()),
         };
         found.unwrap_or_default()
+    }
+
+    /// The effective configuration of a component; `None` if it is not defined, or has no JSON form.
+    fn effective(&self, kind: Kind, id: &ComponentId) -> Option<Value> {
+        let effective = match kind {
+            Kind::Receiver => self.receivers.get(id)?.effective(),
+            Kind::Processor => self.processors.get(id)?.effective(),
+            Kind::Exporter => self.exporters.get(id)?.effective(),
+            Kind::Connector => self.connectors.get(id)?.effective(),
+            Kind::Extension => self.extensions.get(id)?.effective(),
+        };
+        effective.ok()
     }
 
     /// The ids of a kind, sorted.

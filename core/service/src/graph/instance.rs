@@ -2,88 +2,131 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{self, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use spanbridge_component::{
-    Batch, Capabilities, Component, ComponentId, ConsumeError, Consumer, Extensions, Host, Kind, PipelineId,
-    Settings, ShutdownError, StartError, Status, StatusSink,
+    Batch, Capabilities, Component, ConsumeError, Consumer, Extensions, Host, Kind, ShutdownError,
+    StartError, Status, StatusSink,
 };
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
+use super::{Key, StartFailure};
 use crate::status::{StatusBoard, StatusCell};
 
 /// How long past its deadline the service waits for a component before it gives the component up.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
 
+/// How long a component may take to start during a reload, before that counts as a failure.
+const START_MAX: Duration = Duration::from_secs(30);
+
 /// One created component.
 pub(crate) struct Instance {
-    /// Its kind.
-    pub(crate) kind: Kind,
-    /// Its id as written.
-    pub(crate) id: ComponentId,
-    /// The pipeline of a processor.
-    pub(crate) pipeline: Option<PipelineId>,
-    /// Steps from the receivers along the longest way: what lies downstream has the greater number.
-    pub(crate) depth: usize,
+    /// Which one.
+    pub(crate) key: Key,
     component: Arc<dyn Component>,
     span: Span,
     status: Arc<StatusCell>,
+    /// Cancelled when this component, or the whole process, begins to stop.
+    draining: CancellationToken,
+    /// Whether it has been told to start, and to stop.
+    is_touched: AtomicBool,
+    is_stopped: AtomicBool,
 }
 
 impl Instance {
-    /// Wraps a component that was just created with `settings`, in `span`.
+    /// Wraps a component that was just created, in `span`.
     pub(crate) fn new(
-        settings: &Settings,
+        key: Key,
         span: Span,
-        depth: usize,
         component: Arc<dyn Component>,
         board: &StatusBoard,
+        draining: CancellationToken,
     ) -> Self {
-        Self {
-            kind: settings.kind,
-            id: settings.id.clone(),
-            pipeline: settings.pipeline.clone(),
-            depth,
-            component,
-            span,
-            status: board.cell(),
-        }
+        let (is_touched, is_stopped) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { key, component, span, status: board.cell(), draining, is_touched, is_stopped }
     }
 
-    /// Starts the component. A panic in it counts as an error.
-    pub(crate) async fn start(
-        &self,
-        draining: CancellationToken,
-        extensions: Extensions,
-    ) -> Result<(), StartError> {
+    /// Starts the component, among these extensions. A panic in it counts as an error.
+    pub(crate) async fn start(&self, extensions: Extensions) -> Result<(), StartFailure> {
+        self.is_touched.store(true, Ordering::Relaxed);
         self.report(Status::Starting);
-        let host = Host::new(self.kind, self.id.clone(), self.status.clone())
-            .with_draining(draining)
+        let is_extension = self.key.kind == Kind::Extension;
+        if is_extension {
+            // As in the Go collector; other kinds speak for themselves.
+            self.span.in_scope(|| tracing::info!("Extension is starting..."));
+        }
+        let host = Host::new(self.key.kind, self.key.id.clone(), self.status.clone())
+            .with_draining(self.draining.clone())
             .with_extensions(extensions);
         let component = self.component.clone();
         let result = contained(async move { component.start(host).await }, &self.span)
             .await
             .unwrap_or_else(|panic| Err(StartError(panic)));
-        match &result {
-            Ok(()) => self.status.started(self.kind, &self.id),
-            Err(error) => self.report(Status::PermanentError(error.to_string())),
+        match result {
+            Ok(()) => {
+                self.status.started(self.key.kind, &self.key.id);
+                if is_extension {
+                    self.span.in_scope(|| tracing::info!("Extension started."));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.report(Status::PermanentError(error.to_string()));
+                Err(StartFailure { component: self.key.to_string(), reason: error.to_string() })
+            }
         }
-        result
+    }
+
+    /// As [`Instance::start`], within [`START_MAX`].
+    pub(crate) async fn start_soon(&self, extensions: Extensions) -> Result<(), StartFailure> {
+        timeout(START_MAX, self.start(extensions)).await.unwrap_or_else(|_| {
+            let reason = format!("did not start within {} s", START_MAX.as_secs());
+            Err(StartFailure { component: self.key.to_string(), reason })
+        })
+    }
+
+    /// Whether it has been told to start and not yet to stop.
+    pub(crate) fn is_running(&self) -> bool {
+        self.is_touched.load(Ordering::Relaxed) && !self.is_stopped.load(Ordering::Relaxed)
+    }
+
+    /// Tells the component that nothing more is coming.
+    pub(crate) fn begin_to_drain(&self) {
+        self.draining.cancel();
     }
 
     /// Shuts the component down. Returns by `deadline` plus [`SHUTDOWN_GRACE`] whatever the component does; one that
-    /// has not returned by then is aborted.
+    /// has not returned by then is aborted. Only the first end of a component that was started does anything.
     pub(crate) async fn shutdown(&self, deadline: Instant) -> Result<(), ShutdownError> {
-        self.report(Status::Stopping);
         let component = self.component.clone();
-        let call = contained(async move { component.shutdown(deadline).await }, &self.span);
-        let result = match timeout_at(deadline + SHUTDOWN_GRACE, call).await {
-            Ok(Ok(result)) => result,
+        let call = async move { component.shutdown(deadline).await };
+        self.end(deadline, call).await.map(|_: Option<()>| ())
+    }
+
+    /// As [`Instance::shutdown`], for a successor: returns what the component held.
+    pub(crate) async fn retire(&self, deadline: Instant) -> Result<Vec<Batch>, ShutdownError> {
+        let component = self.component.clone();
+        let call = async move { component.retire(deadline).await };
+        self.end(deadline, call).await.map(Option::unwrap_or_default)
+    }
+
+    async fn end<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        call: impl Future<Output = Result<T, ShutdownError>> + Send + 'static,
+    ) -> Result<Option<T>, ShutdownError> {
+        if !self.is_running() || self.is_stopped.swap(true, Ordering::Relaxed) {
+            return Ok(None);
+        }
+        self.report(Status::Stopping);
+        let result = match timeout_at(deadline + SHUTDOWN_GRACE, contained(call, &self.span)).await {
+            Ok(Ok(result)) => result.map(Some),
             Ok(Err(panic)) => Err(ShutdownError { message: panic, undelivered_items: 0 }),
             Err(_) => Err(ShutdownError {
                 message: "did not stop by its deadline and was abandoned".into(),
@@ -97,33 +140,13 @@ impl Instance {
         result
     }
 
-    /// What the component is called in errors: `"otlp" receiver`, or `"batch" processor in pipeline "traces"`.
-    pub(crate) fn name(&self) -> String {
-        let pipeline = self.pipeline.as_ref().map(|p| format!(" in pipeline \"{p}\"")).unwrap_or_default();
-        format!("\"{}\" {}{pipeline}", self.id, self.kind)
-    }
-
     /// The span that every call of the component runs in.
     pub(crate) fn span(&self) -> &Span {
         &self.span
     }
 
-    /// Says that an extension is about to start, as the Go collector does; other kinds speak for themselves.
-    pub(crate) fn announce_start(&self) {
-        if self.kind == Kind::Extension {
-            self.span.in_scope(|| tracing::info!("Extension is starting..."));
-        }
-    }
-
-    /// Says that an extension has started.
-    pub(crate) fn announce_started(&self) {
-        if self.kind == Kind::Extension {
-            self.span.in_scope(|| tracing::info!("Extension started."));
-        }
-    }
-
     fn report(&self, status: Status) {
-        self.status.report(self.kind, &self.id, status);
+        self.status.report(self.key.kind, &self.key.id, status);
     }
 }
 
@@ -167,27 +190,37 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
-/// A consumer whose calls run in the span of the component they belong to, so that log lines name it and not the
-/// receiver whose task makes the call.
-pub(crate) struct InSpan<C: ?Sized> {
+/// The way into a component: its calls run in the span of the component they belong to, so that log lines name it and not
+/// the receiver whose task makes the call.
+///
+/// Links and fan-outs hold it, and each call under way holds what it went through. So it is dropped when nothing leads to
+/// the component any more and the last call has ended; then `drained` is cancelled.
+pub(crate) struct Door<C: ?Sized> {
     span: Span,
+    drained: CancellationToken,
     inner: Arc<C>,
 }
 
-impl<C: Consumer + ?Sized + 'static> InSpan<C> {
-    /// Wraps `inner`.
-    pub(crate) fn wrap(span: Span, inner: Arc<C>) -> Arc<dyn Consumer> {
-        Arc::new(Self { span, inner })
+impl<C: Consumer + ?Sized + 'static> Door<C> {
+    /// The way into `inner`.
+    pub(crate) fn into(inner: Arc<C>, span: Span, drained: CancellationToken) -> Arc<dyn Consumer> {
+        Arc::new(Self { span, drained, inner })
     }
 }
 
 #[async_trait]
-impl<C: Consumer + ?Sized> Consumer for InSpan<C> {
+impl<C: Consumer + ?Sized> Consumer for Door<C> {
     async fn consume(&self, batch: Batch) -> Result<(), ConsumeError> {
         Entered { span: &self.span, call: self.inner.consume(batch) }.await
     }
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+}
+
+impl<C: ?Sized> Drop for Door<C> {
+    fn drop(&mut self) {
+        self.drained.cancel();
     }
 }

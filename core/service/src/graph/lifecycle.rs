@@ -1,12 +1,14 @@
 //! Ordered start, and ordered shutdown within one bound.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use spanbridge_component::{ComponentId, Kind, PipelineId, ShutdownError};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use super::{Graph, Instance};
+use super::{Graph, Key, Node};
+use crate::books::Account;
 
 /// A component that did not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,8 @@ pub struct Failure {
 pub struct ShutdownReport {
     /// The components that failed; empty after a clean shutdown.
     pub failures: Vec<Failure>,
+    /// The books of every pipeline and component that had anything to book, since the process began.
+    pub accounts: Vec<Account>,
 }
 
 impl ShutdownReport {
@@ -52,14 +56,9 @@ impl Graph {
     /// is then for [`Graph::shutdown`] to stop; so it is when this future is dropped half-way.
     pub(crate) async fn start(&mut self) -> Result<(), StartFailure> {
         tracing::info!("Starting extensions...");
-        while let Some(instance) = self.instances.get(self.touched) {
-            self.touched += 1;
-            instance.announce_start();
-            instance
-                .start(self.draining.clone(), self.running.clone())
-                .await
-                .map_err(|error| StartFailure { component: instance.name(), reason: error.to_string() })?;
-            instance.announce_started();
+        let extensions = self.layout.extensions();
+        for node in self.layout.start_order() {
+            node.instance.start(extensions.clone()).await?;
         }
         Ok(())
     }
@@ -69,64 +68,82 @@ impl Graph {
     /// First every component is told that the process drains, so that none lets callers wait for more to come.
     /// Components that do not depend on one another stop at the same time. Each such stage has an equal share of the
     /// time that is left until `timeout` has passed, so a stage that is quick leaves more to those after it, and one
-    /// that hangs cannot take the time of the others.
+    /// that hangs cannot take the time of the others. What an earlier reload took out and still ends has its share after
+    /// the receivers.
     pub(crate) async fn shutdown(&mut self, timeout: Duration) -> ShutdownReport {
-        self.draining.cancel();
+        self.shared.draining.cancel();
         let end = Instant::now() + timeout;
-        let (components, extensions) = self.stages();
-        let mut stages_left = components.len() + extensions.len();
-        let mut report = ShutdownReport::default();
-        for stage in components {
-            stop_stage(&stage, end, stages_left, &mut report).await;
-            stages_left -= 1;
-        }
-        tracing::info!("Stopping extensions...");
-        for extension in extensions {
-            stop_stage(&[extension], end, stages_left, &mut report).await;
-            stages_left -= 1;
-        }
-        self.touched = 0;
-        report
-    }
-
-    /// What was started, in the order in which to stop it: the pipelines' components in stages whose members do not
-    /// depend on one another, and the extensions, which may use one another and so stop one at a time.
-    fn stages(&self) -> (Vec<Vec<&Instance>>, Vec<&Instance>) {
-        let touched = &self.instances[..self.touched];
-        let (extensions, components) = touched.split_at(self.extensions.min(self.touched));
-        let mut stages: Vec<Vec<&Instance>> = Vec::new();
-        for instance in components.iter().rev() {
-            match stages.last_mut() {
-                Some(stage) if stage[0].depth == instance.depth => stage.push(instance),
-                _ => stages.push(vec![instance]),
+        let running = self.layout.nodes.values().filter(|node| node.instance.is_running()).cloned().collect();
+        let stages = self.layout.stop_order(running);
+        let mut shares = stages.len() + usize::from(!self.winding.is_empty());
+        let mut failures = Vec::new();
+        let mut is_in_extensions = false;
+        for (index, stage) in stages.iter().enumerate() {
+            if !is_in_extensions && stage.iter().any(|node| node.key().kind == Kind::Extension) {
+                is_in_extensions = true;
+                tracing::info!("Stopping extensions...");
             }
+            if (index == 1 || !is_receivers(stage)) && !self.winding.is_empty() {
+                self.finish_winding(share(end, shares), &mut failures).await;
+                shares -= 1;
+            }
+            failures.extend(stop_stage(stage, share(end, shares)).await);
+            shares -= 1;
         }
-        (stages, extensions.iter().rev().collect())
+        let accounts = self.shared.books.close();
+        ShutdownReport { failures, accounts }
+    }
+
+    /// Waits for what earlier reloads took out, and gives up what has not ended by `deadline`.
+    async fn finish_winding(&mut self, deadline: Instant, failures: &mut Vec<Failure>) {
+        while let Ok(Some(ended)) = timeout_at(deadline, self.winding.join_next()).await {
+            failures.extend(ended.into_iter().flatten());
+        }
+        if !self.winding.is_empty() {
+            tracing::error!(
+                "Components that an earlier reload took out did not end in time and were abandoned"
+            );
+            self.winding.shutdown().await;
+        }
     }
 }
 
-/// Stops the members of a stage at the same time, within an equal share of what is left until `end`.
-async fn stop_stage(stage: &[&Instance], end: Instant, stages_left: usize, report: &mut ShutdownReport) {
+fn is_receivers(stage: &[Arc<Node>]) -> bool {
+    stage.iter().all(|node| node.key().kind == Kind::Receiver)
+}
+
+/// An equal share of the time that is left until `end`.
+pub(super) fn share(end: Instant, shares: usize) -> Instant {
     let now = Instant::now();
-    let shares = u32::try_from(stages_left.max(1)).unwrap_or(u32::MAX);
-    let deadline = now + end.saturating_duration_since(now) / shares;
-    let results = join_all(stage.iter().map(|instance| instance.shutdown(deadline))).await;
-    for (instance, result) in stage.iter().zip(results) {
-        report.failures.extend(result.err().map(|error| failure(instance, error)));
-    }
+    let shares = u32::try_from(shares.max(1)).unwrap_or(u32::MAX);
+    now + end.saturating_duration_since(now) / shares
 }
 
-fn failure(instance: &Instance, error: ShutdownError) -> Failure {
-    let _entered = instance.span().enter();
+/// Stops the members of a stage at the same time.
+async fn stop_stage(stage: &[Arc<Node>], deadline: Instant) -> Vec<Failure> {
+    let results = join_all(stage.iter().map(|node| node.instance.shutdown(deadline))).await;
+    let failed = stage.iter().zip(results).filter_map(|(node, result)| Some((node, result.err()?)));
+    failed.map(|(node, error)| failure(node, error)).collect()
+}
+
+/// Reports that a component did not stop as it should.
+pub(super) fn failure(node: &Node, error: ShutdownError) -> Failure {
+    let _entered = node.instance.span().enter();
+    failure_of(node.key(), error)
+}
+
+/// As [`failure`], outside the span of the component.
+pub(super) fn failure_of(key: &Key, error: ShutdownError) -> Failure {
     tracing::error!(
+        component = %key,
         error = %error.message,
         undelivered_items = error.undelivered_items,
         "Component did not stop cleanly"
     );
     Failure {
-        kind: instance.kind,
-        id: instance.id.clone(),
-        pipeline: instance.pipeline.clone(),
+        kind: key.kind,
+        id: key.id.clone(),
+        pipeline: key.pipeline.clone(),
         message: error.message,
         undelivered_items: error.undelivered_items,
     }

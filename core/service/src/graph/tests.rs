@@ -1,11 +1,12 @@
 use std::time::Duration;
 
-use spanbridge_component::{Batch, Payload, Signal};
+use spanbridge_component::Signal;
 use tokio::time::{Instant, timeout};
 
 use super::Graph;
+use crate::books::Books;
 use crate::status::StatusBoard;
-use crate::testing::{Recorder, config, environment};
+use crate::testing::{Recorder, batch, config, environment};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -13,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 fn graph(yaml: &str) -> (Graph, Recorder, StatusBoard) {
     let recorder = Recorder::default();
     let board = StatusBoard::new();
-    let graph = Graph::build(&config(yaml, &recorder), &environment(), &board).unwrap();
+    let graph = Graph::build(config(yaml, &recorder), environment(), &board, Books::default()).unwrap();
     (graph, recorder, board)
 }
 
@@ -37,10 +38,6 @@ service:
     traces/second: {receivers: [same], processors: [mark], exporters: [out]}
     metrics: {receivers: [count, in], exporters: [out]}
 ";
-
-fn batch(signal: Signal) -> Batch {
-    Batch::new(Payload::empty(signal))
-}
 
 #[tokio::test]
 async fn starts_from_the_end_and_stops_from_the_beginning() {
@@ -224,7 +221,7 @@ async fn a_fatal_status_of_a_component_reaches_the_service() {
 fn a_component_that_cannot_be_made_is_named() {
     let recorder = Recorder::default();
     let config = config(&line("", "{create: fail}", ""), &recorder);
-    let error = Graph::build(&config, &environment(), &StatusBoard::new()).err().unwrap();
+    let error = Graph::build(config, environment(), &StatusBoard::new(), Books::default()).err().unwrap();
     assert_eq!(
         error.to_string(),
         "failed to create \"mark\" processor, in pipeline \"traces\": create fails"

@@ -115,18 +115,24 @@ pub(crate) struct Collector {
     name: &'static str,
     child: Child,
     log: Arc<Log>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Collector {
     /// Starts the binary on `config` and waits until it is ready. `name` marks its lines when a test fails.
     pub(crate) fn start(name: &'static str, config: &str) -> Self {
+        Self::start_with(name, config, &[])
+    }
+
+    /// As [`Collector::start`], with more arguments.
+    pub(crate) fn start_with(name: &'static str, config: &str, arguments: &[&str]) -> Self {
         let dir = TempDir::new().expect("a folder for the configuration");
         let file = dir.path().join("config.yaml");
         fs::write(&file, config).expect("write the configuration");
         let mut child = Command::new(binary())
             .arg("--config")
             .arg(&file)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -135,7 +141,7 @@ impl Collector {
         let log = Arc::new(Log::default());
         follow(child.stderr.take().expect("stderr is piped"), &log);
         follow(child.stdout.take().expect("stdout is piped"), &log);
-        let collector = Self { name, child, log, _dir: dir };
+        let collector = Self { name, child, log, dir };
         collector.wait_for_line(READY);
         collector
     }
@@ -149,10 +155,15 @@ impl Collector {
 
     /// Waits for a log line that contains `text` and returns it.
     pub(crate) fn wait_for_line(&self, text: &str) -> String {
+        self.wait_for_lines(text, 1)
+    }
+
+    /// Waits until `count` log lines contain `text` and returns the last of them.
+    pub(crate) fn wait_for_lines(&self, text: &str, count: usize) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut lines = self.log.lines.lock().expect("log");
         loop {
-            if let Some(line) = lines.iter().find(|line| line.contains(text)) {
+            if let Some(line) = lines.iter().filter(|line| line.contains(text)).nth(count - 1) {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -168,8 +179,24 @@ impl Collector {
 
     /// Asks it to stop in order.
     pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Asks it to read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// Puts another configuration in the place of the one it was started on, at once.
+    pub(crate) fn rewrite(&self, config: &str) {
+        let (new, file) = (self.dir.path().join("new.yaml"), self.dir.path().join("config.yaml"));
+        fs::write(&new, config).expect("write the configuration");
+        fs::rename(&new, &file).expect("replace the configuration");
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, Signal::TERM).expect("signal the collector");
+        kill_process(pid, signal).expect("signal the collector");
     }
 
     /// Waits for the end of the process.
@@ -185,10 +212,17 @@ impl Collector {
     }
 
     /// Stops it in order and checks that it says so with exit code 0.
-    pub(crate) fn stop(mut self) {
+    pub(crate) fn stop(self) {
+        self.stopped_log();
+    }
+
+    /// As [`Collector::stop`]; returns the whole log.
+    pub(crate) fn stopped_log(mut self) -> String {
         self.terminate();
         let status = self.wait();
         assert!(status.success(), "{}: {status}", self.name);
+        self.wait_for_line("Shutdown complete.");
+        self.log()
     }
 }
 

@@ -1,0 +1,341 @@
+//! Files for what is given up for good.
+//!
+//! For each signal there are two files in the directory, named after the exporter:
+//!
+//! - `otlp_grpc.traces.otlp`: the requests, each a serialized `ExportTraceServiceRequest` behind its length as a varint:
+//!   the delimited form that protobuf libraries read (`parseDelimitedFrom`, `protodelim`, `decode_length_delimited`).
+//! - `otlp_grpc.traces.index`: a line a request, fields parted by tabs: seconds since 1970, offset and length of the
+//!   request in the other file (its varint not counted), items, why it was given up, the gRPC code, the error's text.
+//!
+//! A request is on disk before it is forgotten elsewhere. What does not fit into `max_size` is counted and gone.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus::IntCounterVec;
+use spanbridge_component::{ComponentId, ConsumeError, Payload, Settings, Signal, StartError};
+use tokio::task::spawn_blocking;
+
+use crate::{DeadLetterConfig, RateLimit};
+
+/// The longest text of an error in the index, in bytes.
+const ERROR_BYTES_MAX: usize = 4096;
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Writes what is given up for good.
+pub(crate) struct DeadLetters {
+    config: DeadLetterConfig,
+    exporter: ComponentId,
+    signals: Vec<Signal>,
+    files: OnceLock<Arc<Mutex<Files>>>,
+    written: IntCounterVec,
+    failed: IntCounterVec,
+    failures_logged: RateLimit,
+}
+
+/// The open files of one exporter.
+struct Files {
+    by_signal: [Option<Pair>; 3],
+    size: u64,
+    size_max: u64,
+}
+
+struct Pair {
+    requests: File,
+    index: File,
+    /// Where the next request goes.
+    end: u64,
+}
+
+// === impl DeadLetters ===
+
+impl DeadLetters {
+    /// # Errors
+    /// As [`spanbridge_component::telemetry::Telemetry::counter`].
+    pub(crate) fn new(settings: &Settings, config: DeadLetterConfig) -> Result<Self, prometheus::Error> {
+        let counter =
+            |name: &str, help: &str| settings.telemetry.counter(name, help, &["exporter", "data_type"]);
+        Ok(Self {
+            config,
+            exporter: settings.id.clone(),
+            signals: settings.signals.clone(),
+            files: OnceLock::new(),
+            written: counter(
+                "otelcol_exporter_dead_letter_items",
+                "Number of items that were given up and written to the dead-letter files. [Development]",
+            )?,
+            failed: counter(
+                "otelcol_exporter_dead_letter_failed_items",
+                "Number of items that were given up and could not be written to the dead-letter files. [Development]",
+            )?,
+            failures_logged: RateLimit::new(LOG_INTERVAL),
+        })
+    }
+
+    /// Opens the files.
+    pub(crate) async fn start(&self) -> Result<(), StartError> {
+        let (config, exporter, signals) = (self.config.clone(), self.exporter.clone(), self.signals.clone());
+        let open = move || Files::open(&config, &exporter, &signals);
+        let files = spawn_blocking(open).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let files = files.map_err(|error| {
+            StartError(format!(
+                "cannot open the dead-letter files in {}: {error}",
+                self.config.directory.display()
+            ))
+        })?;
+        let _ = self.files.set(Arc::new(Mutex::new(files)));
+        Ok(())
+    }
+
+    /// Writes a request and resolves when it is on disk, or could not be written, which is reported and counted here.
+    pub(crate) async fn write(&self, payload: Payload, reason: &'static str, error: &ConsumeError) {
+        let (signal, items) = (payload.signal(), payload.items());
+        let answer = format!("{}\t{}", error.code(), shown(error.message()));
+        let written = match self.files.get().cloned() {
+            None => Err(io::Error::other("the files are not open")),
+            Some(files) => {
+                let write = move || {
+                    files.lock().unwrap_or_else(PoisonError::into_inner).write(&payload, reason, &answer)
+                };
+                spawn_blocking(write).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+            }
+        };
+        let counter = if written.is_ok() { &self.written } else { &self.failed };
+        counter.with_label_values(&[self.exporter.as_str(), signal.name()]).inc_by(items as u64);
+        if let Err(error) = written
+            && let Some(held_back) = self.failures_logged.admit()
+        {
+            let directory = self.config.directory.display();
+            tracing::error!(%error, %directory, dropped_items = items, held_back, "Cannot write a dead letter.");
+        }
+    }
+}
+
+/// The text of an error in one line.
+fn shown(text: &str) -> String {
+    let cut = text.floor_char_boundary(ERROR_BYTES_MAX);
+    text[..cut].escape_debug().to_string()
+}
+
+// === impl Files ===
+
+impl Files {
+    fn open(config: &DeadLetterConfig, exporter: &ComponentId, signals: &[Signal]) -> io::Result<Self> {
+        std::fs::create_dir_all(&config.directory)?;
+        let mut files = Self { by_signal: [const { None }; 3], size: 0, size_max: config.max_size };
+        for signal in signals {
+            let path = |extension| path_of(&config.directory, exporter.as_str(), *signal, extension);
+            let pair = Pair::open(&path("otlp"), &path("index"))?;
+            files.size += pair.end + pair.index.metadata()?.len();
+            files.by_signal[signal.index()] = Some(pair);
+        }
+        Ok(files)
+    }
+
+    fn write(&mut self, payload: &Payload, reason: &str, answer: &str) -> io::Result<()> {
+        let Some(pair) = &mut self.by_signal[payload.signal().index()] else {
+            return Err(io::Error::other("the exporter is not used for this signal"));
+        };
+        let prefix = varint(payload.len() as u64);
+        let request = (prefix.len() + payload.len()) as u64;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let offset = pair.end + prefix.len() as u64;
+        let line = format!("{now}\t{offset}\t{}\t{}\t{reason}\t{answer}\n", payload.len(), payload.items());
+        let size = self.size + request + line.len() as u64;
+        if size > self.size_max {
+            return Err(io::Error::new(
+                io::ErrorKind::StorageFull,
+                format!("the files have reached dead_letter::max_size, {} bytes", self.size_max),
+            ));
+        }
+        pair.write(&prefix, payload, &line)?;
+        pair.end += request;
+        self.size = size;
+        Ok(())
+    }
+}
+
+impl Pair {
+    fn open(requests: &Path, index: &Path) -> io::Result<Self> {
+        let requests = open_private(requests)?;
+        let end = complete_length(&requests)?;
+        // A crash in the middle of a write leaves half a request, which would make what follows unreadable.
+        requests.set_len(end)?;
+        Ok(Self { requests, index: open_private(index)?, end })
+    }
+
+    fn write(&mut self, prefix: &[u8], payload: &Payload, line: &str) -> io::Result<()> {
+        let written = self.write_request(prefix, payload);
+        if written.is_err() {
+            // So that the next one does not stand behind half of this.
+            let _ = self.requests.set_len(self.end);
+        }
+        written?;
+        self.index.write_all(line.as_bytes())
+    }
+
+    fn write_request(&mut self, prefix: &[u8], payload: &Payload) -> io::Result<()> {
+        self.requests.write_all(prefix)?;
+        payload.segments().iter().try_for_each(|segment| self.requests.write_all(segment))?;
+        self.requests.sync_data()
+    }
+}
+
+/// Opens a file to append to, which nobody else may read: it holds telemetry.
+fn open_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    options.open(path).map_err(named)
+}
+
+/// Up to where the file consists of whole requests.
+fn complete_length(file: &File) -> io::Result<u64> {
+    let length = file.metadata()?.len();
+    let mut reader = BufReader::new(file);
+    let mut end = 0;
+    reader.seek(SeekFrom::Start(0))?;
+    while let Some((prefix, request)) = read_varint(&mut reader)? {
+        let next = request.checked_add(end + prefix).filter(|next| *next <= length);
+        let (Some(next), Ok(skip)) = (next, i64::try_from(request)) else { break };
+        reader.seek_relative(skip)?;
+        end = next;
+    }
+    Ok(end)
+}
+
+/// The varint and how many bytes it takes; `None` at the end of the file, within it, or if it is none.
+fn read_varint(reader: &mut impl io::Read) -> io::Result<Option<(u64, u64)>> {
+    let mut value = 0_u64;
+    for (count, byte) in reader.bytes().take(10).enumerate() {
+        let byte = byte?;
+        value |=
+            u64::from(byte & 0x7f).checked_shl(7 * u32::try_from(count).unwrap_or(u32::MAX)).unwrap_or(0);
+        if byte < 0x80 {
+            return Ok(Some((count as u64 + 1, value)));
+        }
+    }
+    Ok(None)
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(10);
+    while value >= 0x80 {
+        bytes.push(u8::try_from(value & 0x7f).unwrap_or_default() | 0x80);
+        value >>= 7;
+    }
+    bytes.push(u8::try_from(value).unwrap_or_default());
+    bytes
+}
+
+/// A component id as the name of a file: what is not a letter, a digit, `_`, `-` or `.` becomes `%` and its bytes in hex.
+fn file_name(id: &str) -> String {
+    let mut name = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => name.push(char::from(byte)),
+            _ => name.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    name
+}
+
+/// Where a file of `exporter` is.
+fn path_of(directory: &Path, exporter: &str, signal: Signal, extension: &str) -> PathBuf {
+    directory.join(format!("{}.{}.{extension}", file_name(exporter), signal.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use spanbridge_component::{Code, Kind};
+    use spanbridge_testkit::{Payloads, item_ids, metric, settings_of};
+
+    use super::*;
+
+    fn letters(directory: &Path, max_size: u64) -> (DeadLetters, Settings) {
+        let settings = settings_of(Kind::Exporter, "otlp_grpc/a:b");
+        let config = DeadLetterConfig { directory: directory.to_owned(), max_size };
+        (DeadLetters::new(&settings, config).unwrap(), settings)
+    }
+
+    fn requests(directory: &Path) -> Vec<Payload> {
+        let bytes = std::fs::read(path_of(directory, "otlp_grpc/a:b", Signal::Traces, "otlp")).unwrap();
+        let mut rest = bytes::Bytes::from(bytes);
+        let mut requests = Vec::new();
+        while !rest.is_empty() {
+            let (prefix, length) = read_varint(&mut &rest[..]).unwrap().unwrap();
+            let _ = rest.split_to(usize::try_from(prefix).unwrap());
+            let request = rest.split_to(usize::try_from(length).unwrap());
+            let request = Payload::from_wire(Signal::Traces, request, spanbridge_pdata::InvalidUtf8::Refuse);
+            requests.push(request.unwrap().payload);
+        }
+        requests
+    }
+
+    #[tokio::test]
+    async fn letters_are_delimited_requests_with_a_line_each_also_after_a_crash_in_the_middle_of_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut payloads = Payloads::small();
+        let error = ConsumeError::permanent("bad\tspan\nhere").with_code(Code::InvalidArgument);
+        let (first, _) = letters(dir.path(), 1 << 20);
+        first.start().await.unwrap();
+        let mut merged = payloads.request(Signal::Traces, 3);
+        merged.append(payloads.request(Signal::Traces, 2));
+        first.write(merged, "refused", &error).await;
+        let path = path_of(dir.path(), "otlp_grpc/a:b", Signal::Traces, "otlp");
+        OpenOptions::new().append(true).open(path).unwrap().write_all(&[200, 1, 10]).unwrap();
+
+        let (second, settings) = letters(dir.path(), 1 << 20);
+        second.start().await.unwrap();
+        second.write(payloads.request(Signal::Traces, 1), "too_large", &error).await;
+
+        let requests = requests(dir.path());
+        assert_eq!(requests.iter().map(item_ids).collect::<Vec<_>>(), [vec![0, 1, 2, 3, 4], vec![5]]);
+        let index = path_of(dir.path(), "otlp_grpc/a:b", Signal::Traces, "index");
+        let index = std::fs::read_to_string(index).unwrap();
+        let lines: Vec<Vec<_>> = index.lines().map(|line| line.split('\t').collect()).collect();
+        assert_eq!(lines[0][3..], ["5", "refused", "InvalidArgument", "bad\\tspan\\nhere"]);
+        assert_eq!(lines[1][3..5], ["1", "too_large"]);
+        assert_eq!(lines[1][2], requests[1].len().to_string());
+        let labels = [("exporter", "otlp_grpc/a:b"), ("data_type", "traces")];
+        assert_eq!(metric(&settings.telemetry, "otelcol_exporter_dead_letter_items", &labels), Some(1.0));
+    }
+
+    #[tokio::test]
+    async fn the_files_stay_within_their_size_and_what_does_not_fit_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (letters, settings) = letters(dir.path(), 2000);
+        letters.start().await.unwrap();
+        let mut payloads = Payloads::small();
+        for _ in 0..10 {
+            letters
+                .write(payloads.request(Signal::Traces, 5), "refused", &ConsumeError::permanent("no"))
+                .await;
+        }
+        let size: u64 =
+            std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
+        assert!(size <= 2000, "{size}");
+        let written = requests(dir.path()).len();
+        assert!((1..10).contains(&written), "{written}");
+        let labels = [("exporter", "otlp_grpc/a:b"), ("data_type", "traces")];
+        let failed = metric(&settings.telemetry, "otelcol_exporter_dead_letter_failed_items", &labels);
+        assert_eq!(failed, Some(f64::from(u32::try_from(5 * (10 - written)).unwrap())));
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_cannot_be_used_fails_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = letters(&file, 1).0.start().await.unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("cannot open the dead-letter files in {}: ", file.display())),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! The exporter as the service drives it, against destinations that do as they are told.
+
+mod retry;

@@ -57,6 +57,15 @@ enum Failure {
     Interrupted(ConsumeError),
 }
 
+/// What the destination refused of one parcel, and of what it was taken apart into.
+#[derive(Default)]
+struct Refusals {
+    /// Of messages that could be cut.
+    count: u32,
+    /// The smallest message that was too large although it held but one item, in bytes, and the answer to it.
+    smallest_item: Option<(usize, ConsumeError)>,
+}
+
 /// How an attempt ended that brought no success.
 enum Failed {
     Answered(SendError),
@@ -69,7 +78,7 @@ impl Delivery {
         parcel.parts.retain(|part| !part.owners.iter().all(|owner| owner.ticket.is_abandoned()));
         let _in_flight = metrics.in_flight();
         let mut trials = Trials::resume(parcel.history());
-        let mut refusals = 0;
+        let mut refusals = Refusals::default();
         // What a parcel is taken apart into, in order; the usual parcel is not.
         let mut work = VecDeque::new();
         let mut next = Some(parcel);
@@ -83,6 +92,10 @@ impl Delivery {
                 }
                 _ => parcel,
             };
+            if let Some(error) = refusals.of_a_smaller_item(&parcel) {
+                self.fail(signal, parcel, &error, reason::TOO_LARGE).await;
+                continue;
+            }
             match self.send(signal, &mut parcel, &mut trials).await {
                 Ok(()) => {
                     self.reporter.sent(signal, parcel.items());
@@ -91,8 +104,7 @@ impl Delivery {
                 Err(Failure::Interrupted(error)) => self.interrupt(signal, parcel, error).await,
                 Err(Failure::Final { error, reason }) => self.fail(signal, parcel, &error, reason).await,
                 Err(Failure::Refused { error, refusal }) => {
-                    refusals += 1;
-                    match self.take_apart(parcel, refusal, refusals <= REFUSALS_MAX) {
+                    match self.take_apart(parcel, refusal, &error, &mut refusals) {
                         Ok(parcels) => parcels.into_iter().rev().for_each(|parcel| work.push_front(parcel)),
                         Err((parcel, reason)) => self.fail(signal, *parcel, &error, reason).await,
                     }
@@ -202,11 +214,16 @@ impl Delivery {
         &self,
         parcel: Parcel,
         refusal: Refusal,
-        may_go_on: bool,
+        error: &ConsumeError,
+        refusals: &mut Refusals,
     ) -> Result<Vec<Parcel>, (Box<Parcel>, &'static str)> {
         match refusal {
             Refusal::TooLarge { limit } => {
-                if parcel.items() <= 1 && parcel.parts.len() == 1 || !may_go_on {
+                if parcel.is_one_item() {
+                    refusals.smallest_item = Some((parcel.len(), error.clone()));
+                    return Err((Box::new(parcel), reason::TOO_LARGE));
+                }
+                if !refusals.may_go_on() {
                     return Err((Box::new(parcel), reason::TOO_LARGE));
                 }
                 let len = parcel.len();
@@ -215,7 +232,7 @@ impl Delivery {
                 self.limit.learn(limit);
                 Ok(within(parcel, limit))
             }
-            Refusal::Contents if may_go_on => {
+            Refusal::Contents if refusals.may_go_on() => {
                 let by_items = !parcel.has_callers();
                 halves(parcel, by_items).map(Vec::from).map_err(|parcel| (Box::new(parcel), reason::REFUSED))
             }
@@ -268,6 +285,22 @@ impl Delivery {
         } else {
             error
         }
+    }
+}
+
+// === impl Refusals ===
+
+impl Refusals {
+    /// Counts one, and says whether to cut the message.
+    fn may_go_on(&mut self) -> bool {
+        self.count += 1;
+        self.count <= REFUSALS_MAX
+    }
+
+    /// The answer to a single item of at most this size that was too large.
+    fn of_a_smaller_item(&self, parcel: &Parcel) -> Option<ConsumeError> {
+        let (bytes, error) = self.smallest_item.as_ref()?;
+        (parcel.is_one_item() && parcel.len() >= *bytes).then(|| error.clone())
     }
 }
 

@@ -167,7 +167,6 @@ pub(crate) struct Running {
     pub(crate) exporter: Arc<dyn Exporter>,
     pub(crate) settings: Settings,
     pub(crate) status: Arc<StatusLog>,
-    pub(crate) to: Arc<Scripted>,
     pub(crate) payloads: Mutex<Payloads>,
 }
 
@@ -180,7 +179,7 @@ impl Running {
         let storage: Arc<dyn Extension> = Arc::new(MemoryStorage(log.unwrap_or_default()));
         let extensions = BTreeMap::from([("file_storage".parse().unwrap(), storage)]);
         exporter.start(host.with_extensions(Arc::new(extensions))).await.unwrap();
-        Self { exporter, settings, status, to: to.clone(), payloads: Mutex::new(Payloads::small()) }
+        Self { exporter, settings, status, payloads: Mutex::new(Payloads::small()) }
     }
 
     pub(crate) async fn start(yaml: &str, to: &Arc<Scripted>) -> Self {

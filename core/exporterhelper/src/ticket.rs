@@ -241,6 +241,11 @@ impl Parcel {
         self.parts.iter().map(|part| part.payload.len()).sum()
     }
 
+    /// Whether there is nothing to cut.
+    pub(crate) fn is_one_item(&self) -> bool {
+        self.parts.len() == 1 && self.items() <= 1
+    }
+
     /// The context of the message.
     pub(crate) fn context(&self) -> &Context {
         if let [part] = self.parts.as_slice() { &part.context } else { &self.shared }

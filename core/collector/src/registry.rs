@@ -14,6 +14,7 @@ pub fn registry() -> Registry {
         .processor(resource_processor::Factory)
         // Exporters
         .exporter(debug_exporter::Factory)
+        .exporter(load_balancing_exporter::Factory)
         .exporter(nop_exporter::Factory)
         .exporter(otlp_grpc_exporter::Factory)
         // Connectors

@@ -510,7 +510,7 @@ mod tests {
     fn connections_are_bounded_and_refused_where_one_is_all_there_is() {
         let with = |connections_per_address, balancer_name| {
             let config = plaintext("localhost:4317");
-            problems(&ClientConfig { connections_per_address, balancer_name, ..config })
+            problems(&ClientConfig { balancer_name, connections_per_address, ..config })
         };
         assert!(with(4, Balancer::PeakEwma).is_empty());
         assert_eq!(with(0, Balancer::RoundRobin), ["connections_per_address: must be from 1 to 64, found 0"]);

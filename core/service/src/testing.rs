@@ -1,6 +1,7 @@
 //! Components that record what happens to them, for the tests of this crate.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,16 +16,21 @@ use spanbridge_component::{
 };
 use spanbridge_config::{Diagnostic, Diagnostics, Document, NoEnvironment, Sources, load};
 use spanbridge_pdata::{InvalidUtf8, Payload};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::{Config, Environment, Registry};
 
 /// What the recording components share.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Recorder {
     events: Arc<Mutex<Vec<String>>>,
     receivers: Arc<Mutex<BTreeMap<String, Outputs>>>,
     deadlines: Arc<Mutex<BTreeMap<String, Instant>>>,
+    /// What only one at a time may use, with its user.
+    used: Arc<Mutex<BTreeMap<String, String>>>,
+    running: Arc<Mutex<Vec<String>>>,
+    gate: Arc<Semaphore>,
     settings: Arc<Mutex<BTreeMap<String, Settings>>>,
 }
 
@@ -36,8 +42,16 @@ pub(crate) struct StubConfig {
     start: Act,
     shutdown: Act,
     undelivered: usize,
-    /// An extension that has to run when this starts.
+    /// What `consume` does: fail, or hang until [`Recorder::open_gate`].
+    consume: Act,
+    /// An extension that has to run when this starts, and that lends only one at a time what is of this name.
     storage: Option<ComponentId>,
+    /// What only one component at a time may use.
+    port: Option<u16>,
+    /// Whether to keep what comes and to answer at once.
+    hold: bool,
+    /// Means nothing; makes one configuration different from another.
+    knob: usize,
 }
 
 /// What one call does.
@@ -71,6 +85,35 @@ struct Stub {
     config: StubConfig,
     recorder: Recorder,
     next: Outputs,
+    held: Mutex<Vec<Batch>>,
+    is_running: AtomicBool,
+}
+
+impl Stub {
+    /// What only one at a time may use.
+    fn uses(&self) -> Vec<String> {
+        let log = self.config.storage.as_ref().map(|id| format!("log of {} in {id}", self.name));
+        self.config.port.map(|port| format!("port {port}")).into_iter().chain(log).collect()
+    }
+
+    fn acquire(&self) -> Result<(), StartError> {
+        let mut used = self.recorder.used.lock().unwrap();
+        for thing in self.uses() {
+            if let Some(user) = used.insert(thing.clone(), self.name.clone()) {
+                used.insert(thing.clone(), user.clone());
+                return Err(StartError(format!("{user} has {thing}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn release(&self) {
+        if self.is_running.swap(false, Ordering::Relaxed) {
+            self.recorder.stopped(&self.name);
+            let mut used = self.recorder.used.lock().unwrap();
+            self.uses().iter().for_each(|thing| drop(used.remove(thing)));
+        }
+    }
 }
 
 #[async_trait]
@@ -88,12 +131,16 @@ impl Component for Stub {
             Act::Fatal => host.report(Status::FatalError("cannot go on".into())),
             Act::Succeed | Act::Invalid => {}
         }
+        self.acquire()?;
+        self.is_running.store(true, Ordering::Relaxed);
+        self.recorder.running.lock().unwrap().push(self.name.clone());
         Ok(())
     }
 
     async fn shutdown(&self, deadline: Instant) -> Result<(), ShutdownError> {
         self.recorder.push(format!("shutdown {}", self.name));
         self.recorder.deadlines.lock().unwrap().insert(self.name.clone(), deadline);
+        self.release();
         match self.config.shutdown {
             Act::Fail => Err(ShutdownError {
                 message: "shutdown fails".into(),
@@ -104,6 +151,12 @@ impl Component for Stub {
             _ => Ok(()),
         }
     }
+
+    async fn retire(&self, _: Instant) -> Result<Vec<Batch>, ShutdownError> {
+        self.recorder.push(format!("retire {}", self.name));
+        self.release();
+        Ok(std::mem::take(&mut *self.held.lock().unwrap()))
+    }
 }
 
 #[async_trait]
@@ -111,6 +164,15 @@ impl Consumer for Stub {
     async fn consume(&self, batch: Batch) -> Result<(), ConsumeError> {
         self.recorder.push(format!("consume {} {}", batch.signal(), self.name));
         tracing::info!("stub consumes");
+        match self.config.consume {
+            Act::Fail => return Err(ConsumeError::permanent("consume fails")),
+            Act::Hang => drop(self.recorder.gate.acquire().await),
+            _ => {}
+        }
+        if self.config.hold {
+            self.held.lock().unwrap().push(batch);
+            return Ok(());
+        }
         match self.next.get(batch.signal()) {
             Some(next) => next.consume(batch).await,
             None => Ok(()),
@@ -123,6 +185,20 @@ impl Processor for Stub {}
 impl Exporter for Stub {}
 impl Connector for Stub {}
 impl Extension for Stub {}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self {
+            events: Arc::default(),
+            receivers: Arc::default(),
+            deadlines: Arc::default(),
+            settings: Arc::default(),
+            used: Arc::default(),
+            running: Arc::default(),
+            gate: Arc::new(Semaphore::new(0)),
+        }
+    }
+}
 
 impl Recorder {
     fn push(&self, event: String) {
@@ -144,6 +220,24 @@ impl Recorder {
         self.settings.lock().unwrap()[name].signals.clone()
     }
 
+    /// The names of all that were started and not stopped, sorted.
+    pub(crate) fn running(&self) -> Vec<String> {
+        let mut running = self.running.lock().unwrap().clone();
+        running.sort();
+        running
+    }
+
+    /// Lets all pass that hang in `consume`.
+    pub(crate) fn open_gate(&self) {
+        self.gate.close();
+    }
+
+    fn stopped(&self, name: &str) {
+        let mut running = self.running.lock().unwrap();
+        let place = running.iter().position(|n| n == name).unwrap();
+        running.remove(place);
+    }
+
     /// How long a component was given to stop, counted from `start`.
     pub(crate) fn time_given(&self, name: &str, start: Instant) -> Duration {
         self.deadlines.lock().unwrap()[name] - start
@@ -157,7 +251,8 @@ impl Recorder {
         if config.create == Act::Fail {
             return Err(BuildError("create fails".into()));
         }
-        Ok(Arc::new(Stub { name, config, recorder: self.clone(), next }))
+        let (held, is_running) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Arc::new(Stub { name, config, recorder: self.clone(), next, held, is_running }))
     }
 }
 

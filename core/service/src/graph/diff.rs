@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use spanbridge_component::Kind;
+use spanbridge_component::{Kind, Role};
 
 use super::layout::{Layout, Nodes};
 use super::plan::Plan;
@@ -50,7 +50,7 @@ fn serves(node: &Node, key: &Key, plan: &Plan) -> bool {
 
 /// The components of `old` that cannot run beside what comes in their place, and so stop before it starts: extensions
 /// (they hold directories and ports), those who use such an extension, those who are replaced under the same id and name
-/// an extension (a storage lends each log once), and whatever leads to one of these and goes as well.
+/// an extension that is no authenticator (a storage lends each log once), and whatever leads to one of these and goes as well.
 ///
 /// Receivers are not among them: those that go always stop before others start.
 pub(super) fn exclusive(old: &Layout, new: &Layout) -> BTreeSet<Key> {
@@ -60,7 +60,9 @@ pub(super) fn exclusive(old: &Layout, new: &Layout) -> BTreeSet<Key> {
         let before = names(&old.config, key);
         let loses_extension = before.iter().any(|r| goes(&Key::of(Kind::Extension, &r.id)));
         let is_replaced = new.nodes.contains_key(*key);
-        let shares = is_replaced && !(before.is_empty() && names(&new.config, key).is_empty());
+        let after = if is_replaced { names(&new.config, key) } else { Vec::new() };
+        // Authenticators serve anybody; of what else an extension may be, only one user a name can be assumed.
+        let shares = is_replaced && before.iter().chain(&after).any(|r| r.role == Role::Any);
         key.kind == Kind::Extension || loses_extension || shares
     };
     let gone: BTreeSet<Key> = old.nodes.keys().filter(|key| goes(key)).cloned().collect();

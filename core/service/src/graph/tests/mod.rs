@@ -1,3 +1,6 @@
+mod property;
+mod reload;
+
 use std::time::Duration;
 
 use spanbridge_component::Signal;

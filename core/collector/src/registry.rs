@@ -20,6 +20,7 @@ pub fn registry() -> Registry {
         // Connectors
         .connector(forward_connector::Factory)
         // Extensions
+        .extension(basicauth_extension::Factory)
         .extension(file_storage_extension::Factory)
 }
 

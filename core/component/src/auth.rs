@@ -117,6 +117,13 @@ impl AuthError {
         Self { code: Code::Unavailable, ..Self::refused(message, reason) }
     }
 
+    /// With another reason for the log.
+    #[must_use]
+    pub fn with_reason(mut self, reason: &'static str) -> Self {
+        self.reason = reason;
+        self
+    }
+
     /// The gRPC code that the client gets.
     pub fn code(&self) -> Code {
         self.code

@@ -4,6 +4,7 @@
 //! server and the client. [`io`] gathers what HTTP/2 writes into few system calls; both sides use it.
 
 pub mod auth;
+pub mod file_watch;
 pub mod grpc;
 pub mod io;
 pub mod log_gate;

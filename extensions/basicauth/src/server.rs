@@ -1,0 +1,210 @@
+//! The server's side: from the header to the answer.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use spanbridge_component::{
+    AuthAttributes, AuthData, AuthError, AuthRequest, ServerAuthenticator, async_trait,
+};
+use tracing::Instrument as _;
+
+use crate::htpasswd::{Table, Verdict};
+use crate::limits::{Limits, Ticket};
+use crate::remembered::{CredentialDigest, DigestKey, Known, Remembered};
+
+const HEADER: &str = "authorization";
+const SCHEME: &[u8] = b"Basic ";
+/// Longest password that is looked at: some hashes take time in proportion to it.
+const PASSWORD_BYTES_MAX: usize = 1024;
+
+const INVALID: &str = "invalid credentials";
+const UNKNOWN_USER: &str = "unknown user";
+const WRONG_PASSWORD: &str = "wrong password";
+const TRAILING_NEWLINE: &str = "the password ends with a newline: encode the credentials with `printf` or `echo -n`, \
+                                not with `echo`, which adds one";
+
+type Decision = Result<Arc<dyn AuthData>, AuthError>;
+type Pending = Shared<BoxFuture<'static, Decision>>;
+
+/// Checks credentials against a table that may be swapped.
+pub(crate) struct Server {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    key: DigestKey,
+    limits: Arc<Limits>,
+    /// `None` until the table was read: then nobody comes in.
+    checked: RwLock<Option<Arc<Checked>>>,
+}
+
+/// A table, with everything that was found out with it.
+struct Checked {
+    table: Arc<Table>,
+    remembered: Remembered,
+    /// Verifications that are under way, so that equal credentials are verified once at a time.
+    pending: Mutex<HashMap<CredentialDigest, Pending>>,
+}
+
+/// What a client says.
+#[derive(Clone)]
+struct Credentials {
+    user: String,
+    password: Vec<u8>,
+    /// As it stands in the header, after the scheme.
+    raw: String,
+}
+
+impl Server {
+    /// One without a table.
+    ///
+    /// # Errors
+    /// If the system has no randomness.
+    pub(crate) fn new() -> Result<Self, getrandom::Error> {
+        let inner = Inner { key: DigestKey::new()?, limits: Limits::new(), checked: RwLock::new(None) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// From now on this table decides, and nothing that was found out before.
+    pub(crate) fn swap(&self, table: Table) {
+        let checked =
+            Checked { table: Arc::new(table), remembered: Remembered::new(), pending: Mutex::default() };
+        *self.inner.checked.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(checked));
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl ServerAuthenticator for Server {
+    async fn authenticate(&self, request: &AuthRequest<'_>) -> Decision {
+        let encoded = encoded_credentials(request)?;
+        let checked = self.inner.checked.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(checked) = checked else {
+            return Err(AuthError::undecided(
+                "authentication is not ready",
+                "the table of users is not read yet",
+            ));
+        };
+        let digest = self.inner.key.digest(encoded);
+        match checked.remembered.get(&digest) {
+            Some(Known::Right(data)) => return Ok(data),
+            Some(Known::Wrong(reason)) => return Err(AuthError::refused(INVALID, reason)),
+            None => {}
+        }
+        let credentials = decode(encoded)?;
+        let pending = Checked::pending(&checked, &self.inner.limits, digest, credentials, request.peer)?;
+        pending.await
+    }
+}
+
+impl Checked {
+    /// The verification of these credentials: the one that is under way, or a new one.
+    ///
+    /// It runs in a task of its own: who else waits for it does not depend on the first caller, and what a client has
+    /// caused is put on its account even if it goes away.
+    fn pending(
+        checked: &Arc<Self>,
+        limits: &Arc<Limits>,
+        digest: CredentialDigest,
+        credentials: Credentials,
+        peer: Option<SocketAddr>,
+    ) -> Result<Pending, AuthError> {
+        let mut pending = checked.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = pending.get(&digest) {
+            return Ok(known.clone());
+        }
+        let ticket = limits.enter(peer, &credentials.user)?;
+        let this = checked.clone();
+        let task = tokio::spawn(
+            async move {
+                let decision = this.verify(ticket, digest, credentials).await;
+                this.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&digest);
+                decision
+            }
+            .in_current_span(),
+        );
+        let decision = async move {
+            task.await
+                .unwrap_or_else(|_| Err(AuthError::undecided("internal error", "the verification panicked")))
+        };
+        let decision = decision.boxed().shared();
+        pending.insert(digest, decision.clone());
+        Ok(decision)
+    }
+
+    async fn verify(&self, ticket: Ticket, digest: CredentialDigest, credentials: Credentials) -> Decision {
+        let turn = ticket.turn().await?;
+        let table = self.table.clone();
+        let Credentials { user, password, raw } = credentials;
+        let checked = tokio::task::spawn_blocking(move || {
+            let start = Instant::now();
+            let verdict = table.verify(&user, &password);
+            (verdict, start.elapsed(), user)
+        });
+        let checked = checked.await;
+        drop(turn);
+        let Ok((verdict, spent, user)) = checked else {
+            return Err(AuthError::undecided("internal error", "the verification panicked"));
+        };
+        let reason = match verdict {
+            Verdict::Right => {
+                let data = AuthAttributes::new().with("username", user).with("raw", raw);
+                let data: Arc<dyn AuthData> = Arc::new(data);
+                self.remembered.insert_right(digest, data.clone());
+                return Ok(data);
+            }
+            Verdict::WrongPassword => WRONG_PASSWORD,
+            Verdict::UnknownUser => UNKNOWN_USER,
+        };
+        ticket.failed(spent);
+        self.remembered.insert_wrong(digest, reason);
+        Err(AuthError::refused(INVALID, reason))
+    }
+}
+
+/// What follows the scheme in the first `authorization` header.
+fn encoded_credentials<'a>(request: &AuthRequest<'a>) -> Result<&'a [u8], AuthError> {
+    let value = request.header(HEADER).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    if value.is_empty() {
+        return Err(AuthError::missing("no basic auth provided"));
+    }
+    match value.split_at_checked(SCHEME.len()) {
+        Some((scheme, encoded)) if scheme.eq_ignore_ascii_case(SCHEME) && !encoded.is_empty() => Ok(encoded),
+        _ => Err(AuthError::missing("invalid authorization scheme prefix")
+            .with_reason("the request has credentials of another scheme than Basic")),
+    }
+}
+
+fn decode(encoded: &[u8]) -> Result<Credentials, AuthError> {
+    let invalid = |reason| AuthError::refused("invalid authorization format", reason);
+    let decoded = STANDARD.decode(encoded).map_err(|_| invalid("the credentials are not base64"))?;
+    let colon = decoded.iter().position(|byte| *byte == b':');
+    let colon = colon.ok_or_else(|| invalid("the credentials have no colon between user and password"))?;
+    let (user, password) = (&decoded[..colon], &decoded[colon + 1..]);
+    // No table can have such a user, so it is as unknown as any other, without the time of a verification: that tells
+    // nothing about the users there are.
+    let user = std::str::from_utf8(user).map_err(|_| AuthError::refused(INVALID, UNKNOWN_USER))?;
+    if password.last() == Some(&b'\n') {
+        return Err(AuthError::refused(INVALID, TRAILING_NEWLINE));
+    }
+    if password.len() > PASSWORD_BYTES_MAX {
+        return Err(AuthError::refused(INVALID, "the password is longer than 1024 bytes"));
+    }
+    let raw = String::from_utf8_lossy(encoded).into_owned();
+    Ok(Credentials { user: user.to_owned(), password: password.to_vec(), raw })
+}
+
+#[cfg(test)]
+mod tests;

@@ -177,6 +177,14 @@ impl Collector {
         self.log.lines.lock().expect("log").join("\n")
     }
 
+    /// Its most resident memory so far, in bytes.
+    pub(crate) fn peak_resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
+        kib * 1024
+    }
+
     /// Asks it to stop in order.
     pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);

@@ -17,6 +17,7 @@ mod bad_configs;
 mod error_mapping;
 mod example_configs;
 mod grpc_conformance;
+mod memory;
 mod reload;
 mod roundtrip;
 mod sdk_go;

@@ -19,6 +19,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
@@ -37,6 +38,8 @@ pub(crate) struct Behaviour {
     pub(crate) refuse: Option<Status>,
     /// Wait this long before anything else.
     pub(crate) delay: Duration,
+    /// Hang until this is open.
+    pub(crate) gate: Option<watch::Receiver<bool>>,
 }
 
 #[derive(Default)]
@@ -56,6 +59,10 @@ struct Service {
 impl Service {
     async fn take<T>(&self, request: Request<T>, keep: impl FnOnce(&mut Received, T)) -> Result<(), Status> {
         tokio::time::sleep(self.behaviour.delay).await;
+        if let Some(mut gate) = self.behaviour.gate.clone() {
+            // A gate whose owner is gone is as good as open.
+            let _ = gate.wait_for(|open| *open).await;
+        }
         if let Some(status) = &self.behaviour.refuse {
             return Err(status.clone());
         }

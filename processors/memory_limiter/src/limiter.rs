@@ -17,14 +17,16 @@ use crate::system::{resident_bytes, total_memory};
 /// The error of what is refused; its text is the Go collector's.
 pub(crate) const REFUSED: &str = "data refused due to high memory usage";
 
-/// The budget of telemetry ends this part of the soft limit below it, so that resident memory, which follows with some
-/// slack, stays below it too.
-const MARGIN_PART: u64 = 32;
+/// This part of what the soft limit leaves beside the base is kept for what the allocator wastes and the account does not
+/// see: telemetry of a size takes somewhat more in memory.
+const SLACK_PART: u64 = 4;
+/// However much the allocator wastes, telemetry may use this part of what the soft limit leaves beside the base.
+const BUDGET_MIN_PART: u64 = 4;
 /// While less than this part of the budget is in use, resident memory says nothing about telemetry: it is what the
 /// allocator keeps to use again.
 const IDLE_PART: u64 = 4;
-/// What was learnt about slack is forgotten by this part a check.
-const FORGET_PART: u64 = 8;
+/// What was learnt about waste is forgotten by this part a check.
+const FORGET_PART: u64 = 16;
 
 /// A limit on the memory of the process.
 pub(crate) struct Limiter {
@@ -110,7 +112,7 @@ impl Limiter {
         let resident = resident_bytes(&self.root)
             .ok_or_else(|| StartError("cannot read the resident memory from /proc/self/status".into()))?;
         let base = resident.saturating_sub(self.account.used() as u64);
-        let watch = Watch { limits, base, overhead: base, limit: self.account.limit_to(0) };
+        let watch = Watch { limits, base, waste: 0, refusing: false, limit: self.account.limit_to(0) };
         watch.apply();
         tracing::info!(
             limit_mib = mib(limits.hard),
@@ -160,8 +162,9 @@ struct Watch {
     limits: Limits,
     /// What the process needed by itself when the limiter started.
     base: u64,
-    /// What it takes beside telemetry, as far as that is known: the base, and the slack of the allocator.
-    overhead: u64,
+    /// By how much the budget is smaller than planned, because resident memory went beyond the soft limit with it.
+    waste: u64,
+    refusing: bool,
     limit: Limit,
 }
 
@@ -174,33 +177,42 @@ impl Watch {
             ticks.tick().await;
             // A file system that fails now and then must not end the limit.
             if let Some(resident) = resident_bytes(&limiter.root) {
-                let refuse = self.check(resident, limiter.account.used() as u64);
+                let usage = limiter.account.usage();
+                let refuse = self.check(resident, usage.used.saturating_sub(usage.standing) as u64);
                 limiter.set_refusing(refuse, resident);
             }
         }
     }
 
-    /// Learns from what is resident; whether it is too much.
+    /// Learns from what is resident while there are `used` bytes of telemetry; whether it is too much.
+    ///
+    /// While it is, nothing new is admitted either: it would be received only to be refused.
     fn check(&mut self, resident: u64, used: u64) -> bool {
-        let idle = used < self.budget() / IDLE_PART;
-        if idle {
-            self.overhead -= (self.overhead - self.base).div_ceil(FORGET_PART);
+        let excess = resident.saturating_sub(self.limits.soft);
+        let is_idle = used < self.budget() / IDLE_PART;
+        self.refusing = resident >= self.limits.soft && !is_idle;
+        self.waste = if self.refusing {
+            self.waste.saturating_add(excess).min(self.planned() - self.planned() / BUDGET_MIN_PART)
         } else {
-            // Room that is reserved and not yet filled is not resident, so this is a lower bound.
-            let seen = resident.saturating_sub(used);
-            let forgotten = self.overhead - (self.overhead - self.base).div_ceil(FORGET_PART);
-            self.overhead = seen.max(forgotten).clamp(self.base, self.base.max(self.limits.soft / 2));
-        }
+            self.waste - self.waste.div_ceil(FORGET_PART)
+        };
         self.apply();
-        resident >= self.limits.soft && !idle
+        self.refusing
+    }
+
+    /// The budget as long as nothing is known about waste.
+    fn planned(&self) -> u64 {
+        let beside = self.limits.soft.saturating_sub(self.base);
+        beside - beside / SLACK_PART
     }
 
     fn budget(&self) -> u64 {
-        (self.limits.soft - self.limits.soft / MARGIN_PART).saturating_sub(self.overhead)
+        self.planned() - self.waste
     }
 
     fn apply(&self) {
-        self.limit.set(usize::try_from(self.budget()).unwrap_or(usize::MAX));
+        let budget = if self.refusing { 0 } else { self.budget() };
+        self.limit.set(usize::try_from(budget).unwrap_or(usize::MAX));
     }
 }
 
@@ -212,56 +224,69 @@ mod tests {
 
     fn watch(account: &Account) -> Watch {
         let limits = Limits { hard: 100 * MIB, soft: 80 * MIB };
-        let watch = Watch { limits, base: 10 * MIB, overhead: 10 * MIB, limit: account.limit_to(usize::MAX) };
+        let watch =
+            Watch { limits, base: 20 * MIB, waste: 0, refusing: false, limit: account.limit_to(usize::MAX) };
         watch.apply();
         watch
     }
 
     #[test]
-    fn the_budget_is_the_soft_limit_less_what_the_process_needs() {
+    fn the_budget_is_what_the_soft_limit_leaves_less_slack() {
         let account = Account::new();
         let watch = watch(&account);
-        assert_eq!(account.limit() as u64, 80 * MIB - 80 * MIB / MARGIN_PART - 10 * MIB);
+        assert_eq!(account.limit() as u64, 45 * MIB);
         drop(watch);
         assert_eq!(account.limit(), usize::MAX);
     }
 
     #[test]
-    fn slack_makes_the_budget_smaller_and_is_forgotten() {
+    fn telemetry_is_refused_from_the_soft_limit_on_and_none_is_admitted() {
         let account = Account::new();
         let mut watch = watch(&account);
-        let full = watch.budget();
-        assert!(!watch.check(75 * MIB, 60 * MIB));
-        assert_eq!(watch.budget(), full - 5 * MIB, "15 MiB are no telemetry, 10 were known");
-        for _ in 0..200 {
-            assert!(!watch.check(75 * MIB, 0));
-        }
-        assert!(full == watch.budget());
+        assert!(!watch.check(80 * MIB - 1, 40 * MIB));
+        assert!(watch.check(80 * MIB, 40 * MIB));
+        assert_eq!(account.limit(), 0);
+        assert!(!watch.check(79 * MIB, 40 * MIB));
+        assert!(account.limit() > 0);
     }
 
     #[test]
-    fn telemetry_is_refused_from_the_soft_limit_on() {
+    fn waste_makes_the_budget_smaller_and_is_forgotten() {
         let account = Account::new();
         let mut watch = watch(&account);
-        assert!(!watch.check(80 * MIB - 1, 60 * MIB));
-        assert!(watch.check(80 * MIB, 60 * MIB));
-        assert!(!watch.check(79 * MIB, 60 * MIB));
+        assert!(watch.check(84 * MIB, 40 * MIB));
+        assert_eq!(watch.budget(), 41 * MIB);
+        for _ in 0..400 {
+            assert!(!watch.check(75 * MIB, 40 * MIB));
+        }
+        assert_eq!(account.limit() as u64, 45 * MIB);
     }
 
     #[test]
     fn what_the_allocator_keeps_does_not_refuse_telemetry_for_ever() {
         let account = Account::new();
         let mut watch = watch(&account);
-        assert!(watch.check(90 * MIB, 60 * MIB));
+        assert!(watch.check(90 * MIB, 40 * MIB));
         assert!(!watch.check(90 * MIB, MIB));
-        assert!(watch.budget() > 30 * MIB);
+        assert!(account.limit() as u64 > 30 * MIB);
     }
 
     #[test]
     fn however_much_is_resident_some_budget_is_left() {
         let account = Account::new();
         let mut watch = watch(&account);
-        assert!(watch.check(500 * MIB, 60 * MIB));
-        assert!(watch.budget() >= 80 * MIB / 2 - 80 * MIB / MARGIN_PART);
+        for _ in 0..10 {
+            assert!(watch.check(500 * MIB, 40 * MIB));
+        }
+        assert_eq!(watch.budget(), 45 * MIB / BUDGET_MIN_PART);
+    }
+
+    #[test]
+    fn a_limit_below_what_the_process_needs_leaves_nothing() {
+        let account = Account::new();
+        let mut watch = watch(&account);
+        watch.base = 90 * MIB;
+        assert_eq!(watch.budget(), 0);
+        assert!(watch.check(90 * MIB, MIB));
     }
 }

@@ -30,6 +30,8 @@ pub struct Account(Arc<Books>);
 
 struct Books {
     used: AtomicUsize,
+    /// The part of `used` that stands for what may come, not for what is there.
+    standing: AtomicUsize,
     /// What `used` may reach by asking; `usize::MAX` without a limit.
     limit: AtomicUsize,
     /// How many wait in `queue`; lets releases see at a glance that nobody does.
@@ -43,7 +45,13 @@ struct Books {
 #[derive(Default)]
 struct Limits {
     next_id: u64,
-    by_id: Vec<(u64, usize)>,
+    all: Vec<LimitState>,
+}
+
+struct LimitState {
+    id: u64,
+    bytes: usize,
+    largest: usize,
 }
 
 /// Bytes that are counted until it is dropped.
@@ -53,6 +61,11 @@ pub struct Charge {
     account: Account,
     bytes: usize,
 }
+
+/// A charge for what may come at any time, such as what the client of an idle connection may send.
+#[derive(Debug)]
+#[must_use = "a charge that is dropped counts nothing"]
+pub struct Standing(Charge);
 
 /// A limit of an account, in force until it is dropped. The strictest of all applies.
 #[derive(Debug)]
@@ -67,6 +80,8 @@ pub struct Limit {
 pub struct Usage {
     /// Bytes that are charged now.
     pub used: usize,
+    /// The part of them that stands for what may come ([`Standing`]).
+    pub standing: usize,
     /// Bytes that may be reached by asking; `None` without a limit.
     pub limit: Option<usize>,
     /// Requests for bytes that wait now.
@@ -84,6 +99,7 @@ impl Account {
     pub fn new() -> Self {
         Self(Arc::new(Books {
             used: AtomicUsize::new(0),
+            standing: AtomicUsize::new(0),
             limit: AtomicUsize::new(usize::MAX),
             waiting: AtomicUsize::new(0),
             queue: Mutex::default(),
@@ -134,7 +150,7 @@ impl Account {
             let mut limits = self.limits();
             limits.next_id += 1;
             let id = limits.next_id;
-            limits.by_id.push((id, bytes));
+            limits.all.push(LimitState { id, bytes, largest: bytes });
             id
         };
         self.apply_limits();
@@ -144,6 +160,11 @@ impl Account {
     /// What can be had by asking; `usize::MAX` without a limit.
     pub fn limit(&self) -> usize {
         self.0.limit.load(Ordering::SeqCst)
+    }
+
+    /// The most that can ever be had by asking: the limit, without what is held back for a while.
+    pub fn capacity(&self) -> usize {
+        self.limits().all.iter().map(|limit| limit.largest).min().unwrap_or(usize::MAX)
     }
 
     /// Bytes that are charged now.
@@ -160,6 +181,7 @@ impl Account {
     pub fn usage(&self) -> Usage {
         Usage {
             used: self.used(),
+            standing: self.0.standing.load(Ordering::Relaxed),
             limit: Some(self.limit()).filter(|limit| *limit != usize::MAX),
             waiting: self.0.waiting.load(Ordering::Relaxed),
             waits: self.0.waits.load(Ordering::Relaxed),
@@ -192,7 +214,7 @@ impl Account {
     fn apply_limits(&self) {
         {
             let limits = self.limits();
-            let strictest = limits.by_id.iter().map(|(_, bytes)| *bytes).min().unwrap_or(usize::MAX);
+            let strictest = limits.all.iter().map(|limit| limit.bytes).min().unwrap_or(usize::MAX);
             self.0.limit.store(strictest, Ordering::SeqCst);
         }
         self.wake_first();
@@ -218,11 +240,13 @@ impl fmt::Debug for Account {
 // === impl Limit ===
 
 impl Limit {
-    /// Changes it to `bytes`.
+    /// Changes it to `bytes`. A smaller limit holds back what the larger one allowed; it is no reason to refuse for good what
+    /// fits into that ([`Account::capacity`]).
     pub fn set(&self, bytes: usize) {
-        for limit in &mut self.account.limits().by_id {
-            if limit.0 == self.id {
-                limit.1 = bytes;
+        for limit in &mut self.account.limits().all {
+            if limit.id == self.id {
+                limit.bytes = bytes;
+                limit.largest = limit.largest.max(bytes);
             }
         }
         self.account.apply_limits();
@@ -231,7 +255,7 @@ impl Limit {
 
 impl Drop for Limit {
     fn drop(&mut self) {
-        self.account.limits().by_id.retain(|(id, _)| *id != self.id);
+        self.account.limits().all.retain(|limit| limit.id != self.id);
         self.account.apply_limits();
     }
 }
@@ -265,12 +289,29 @@ impl Charge {
         true
     }
 
+    /// Adds `other`, which is of the same account, to it.
+    pub fn absorb(&mut self, mut other: Charge) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// Makes it a charge for what may come.
+    pub fn into_standing(self) -> Standing {
+        self.account.0.standing.fetch_add(self.bytes, Ordering::Relaxed);
+        Standing(self)
+    }
+
     /// Ties the charge to `buffer`: it becomes what the buffer takes, and ends with the last slice of it.
     #[must_use]
     pub fn hold(mut self, buffer: impl Into<Buffer>) -> Bytes {
         let buffer = buffer.into();
         self.set(buffer.capacity() + SEGMENT_BYTES);
         Bytes::from_owner(Held { buffer, _charge: self })
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.0.account.0.standing.fetch_sub(self.0.bytes, Ordering::Relaxed);
     }
 }
 

@@ -62,7 +62,10 @@ fn asking_is_limited_and_charging_is_not() {
     limit.set(100);
     assert!(account.try_reserve(83).is_some());
     drop((first, forced, limit));
-    assert_eq!(account.usage(), Usage { used: 0, limit: None, waiting: 0, waits: 0, refusals: 0 });
+    assert_eq!(
+        account.usage(),
+        Usage { used: 0, standing: 0, limit: None, waiting: 0, waits: 0, refusals: 0 }
+    );
 }
 
 #[test]
@@ -71,11 +74,23 @@ fn the_strictest_limit_applies_until_it_goes() {
     let (wide, strict) = (account.limit_to(100), account.limit_to(10));
     assert_eq!(account.limit(), 10);
     strict.set(20);
-    assert_eq!(account.limit(), 20);
+    assert_eq!((account.limit(), account.capacity()), (20, 20));
+    strict.set(0);
+    assert_eq!((account.limit(), account.capacity()), (0, 20));
     drop(strict);
     assert_eq!(account.limit(), 100);
     drop(wide);
     assert_eq!(account.limit(), usize::MAX);
+}
+
+#[test]
+fn what_may_come_is_part_of_what_is_used() {
+    let account = Account::new();
+    let _there = account.charge(5);
+    let standing = account.try_charge(7, 12).unwrap().into_standing();
+    assert_eq!((account.usage().used, account.usage().standing), (12, 7));
+    drop(standing);
+    assert_eq!((account.usage().used, account.usage().standing), (5, 0));
 }
 
 #[test]

@@ -65,12 +65,18 @@ pub fn decompress_charged(
     decompress_within(encoding, input, Bounds { max_bytes, memory: Some(memory) })
 }
 
-fn decompress_within(encoding: Encoding, input: &Bytes, bounds: Bounds) -> Result<Bytes, DecodeError> {
+/// How many bytes `input` says or is likely to become. Not to be trusted; what there is memory for is better asked before.
+pub fn expected_bytes(encoding: Encoding, input: &[u8], max_bytes: usize) -> usize {
     let hint = match encoding {
         Encoding::Gzip => gzip_size_hint(input),
         Encoding::Zstd | Encoding::Snappy => input.len().saturating_mul(EXPANSION_GUESS),
     };
-    let mut output = Output::new(hint, input.len(), bounds)?;
+    hint.clamp(OUTPUT_BYTES_MIN, max_bytes.saturating_add(1).max(OUTPUT_BYTES_MIN))
+}
+
+fn decompress_within(encoding: Encoding, input: &Bytes, bounds: Bounds) -> Result<Bytes, DecodeError> {
+    let expected = expected_bytes(encoding, input, bounds.max_bytes);
+    let mut output = Output::new(expected, input.len(), bounds)?;
     CONTEXTS.with_borrow_mut(|contexts| match encoding {
         Encoding::Gzip => {
             let inflate = contexts.inflate.get_or_insert_with(|| Decompress::new(false));
@@ -116,9 +122,8 @@ struct Output {
 }
 
 impl Output {
-    fn new(hint: usize, input_len: usize, bounds: Bounds) -> Result<Self, DecodeError> {
+    fn new(capacity: usize, input_len: usize, bounds: Bounds) -> Result<Self, DecodeError> {
         let Bounds { max_bytes, memory } = bounds;
-        let capacity = hint.clamp(OUTPUT_BYTES_MIN, max_bytes.saturating_add(1).max(OUTPUT_BYTES_MIN));
         let mut output = Self { bytes: Vec::new(), input_len, max_bytes, memory };
         output.grow(capacity)?;
         Ok(output)

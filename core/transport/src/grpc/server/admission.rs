@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use h2::RecvStream;
-use spanbridge_pdata::memory::{Account, Charge};
-use tokio::time::sleep;
+use spanbridge_pdata::memory::{Account, Charge, Standing};
+use tokio::time::{sleep, timeout};
 
 use super::budget::{ByteBudget, Reservation};
 use super::call::Refusal;
@@ -33,8 +33,9 @@ const EXPANSION_GUESS: usize = 4;
 const WINDOW_PART: usize = 64;
 /// ...and is given only while this part of the limit, windows included, is in use.
 const WINDOWS_PART: usize = 4;
-/// Connections may exceed the limit by this part of it: messages fill it to the brim, and new clients must get in to be told.
-const CONNECTIONS_EXCESS_PART: usize = 32;
+/// Connections may exceed the capacity by this part of it: messages fill it to the brim, and new clients must get in to be
+/// told.
+const CONNECTIONS_EXCESS_PART: usize = 8;
 
 /// What a connection may receive unasked, charged for as long as it lives.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ pub(super) struct Window {
     pub(super) bytes: u32,
     /// The largest frame.
     pub(super) frame_bytes: u32,
-    _charge: Charge,
+    _charge: Standing,
 }
 
 impl Window {
@@ -53,7 +54,7 @@ impl Window {
         let window = |bytes: u32, ceiling: usize| {
             let frame_bytes = frame_bytes.min(bytes / 2).max(*FRAME_BYTES.start());
             let charge = memory.try_charge(cost(bytes, frame_bytes), ceiling)?;
-            Some(Self { bytes, frame_bytes, _charge: charge })
+            Some(Self { bytes, frame_bytes, _charge: charge.into_standing() })
         };
         let mut bytes = CONNECTION_WINDOW_BYTES;
         while bytes > CONNECTION_WINDOW_MIN {
@@ -64,7 +65,8 @@ impl Window {
             }
             bytes /= 4;
         }
-        window(CONNECTION_WINDOW_MIN, limit.saturating_add(limit / CONNECTIONS_EXCESS_PART))
+        let capacity = memory.capacity();
+        window(CONNECTION_WINDOW_MIN, capacity.saturating_add(capacity / CONNECTIONS_EXCESS_PART))
     }
 }
 
@@ -157,13 +159,13 @@ impl Gate {
         (declared, compressed): (usize, bool),
         unreleased: usize,
     ) -> Result<(Admitted, Vec<u8>), Refusal> {
-        let limit = self.memory.limit();
-        if declared > limit {
-            return Err(self.refused(too_large(declared, limit)));
+        let capacity = self.memory.capacity();
+        if declared > capacity {
+            return Err(self.refused(too_large(declared, capacity)));
         }
         let connection = self.messages.reserve(declared).ok_or_else(out_of_budget)?;
         let mut held = Counted::new(&self.waiting_bytes, unreleased);
-        let mut reserving = pin!(self.memory.reserve(room_for(declared, compressed, limit)));
+        let mut reserving = pin!(self.memory.reserve(room_for(declared, compressed, capacity)));
         let mut patience = pin!(sleep(ADMISSION_TIME_MAX));
         let (mut came, mut ended) = (Vec::new(), false);
         loop {
@@ -189,6 +191,18 @@ impl Gate {
         }
     }
 
+    /// Raises `charge` by what a message is expected to become when it is decompressed.
+    pub(super) async fn expand(&self, charge: &mut Charge, expected: usize) -> Result<(), Status> {
+        let needed = charge.bytes().saturating_add(expected).min(self.memory.capacity());
+        if charge.bytes() >= needed || charge.try_raise(needed) {
+            return Ok(());
+        }
+        let more = timeout(ADMISSION_TIME_MAX, self.memory.reserve(needed - charge.bytes())).await;
+        let more = more.ok().flatten().ok_or_else(Status::out_of_memory)?;
+        charge.absorb(more);
+        Ok(())
+    }
+
     /// A refusal for want of memory, which is counted.
     pub(super) fn refused(&self, status: Status) -> Refusal {
         self.memory.note_refusal();
@@ -202,17 +216,21 @@ impl Gate {
 }
 
 /// What a message needs until it is decompressed.
-fn room_for(declared: usize, compressed: bool, limit: usize) -> usize {
-    if compressed { declared.saturating_mul(1 + EXPANSION_GUESS).min(limit.max(declared)) } else { declared }
+fn room_for(declared: usize, compressed: bool, capacity: usize) -> usize {
+    if compressed {
+        declared.saturating_mul(1 + EXPANSION_GUESS).min(capacity.max(declared))
+    } else {
+        declared
+    }
 }
 
 pub(super) fn out_of_budget() -> Status {
     Status::new(Code::Unavailable, "too many bytes in flight on this connection, try again")
 }
 
-fn too_large(declared: usize, limit: usize) -> Status {
+fn too_large(declared: usize, capacity: usize) -> Status {
     let text = format!(
-        "a message of {declared} bytes is larger than the memory limit leaves room for ({limit} bytes)"
+        "a message of {declared} bytes is larger than the memory limit leaves room for ({capacity} bytes)"
     );
     Status::new(Code::ResourceExhausted, text)
 }

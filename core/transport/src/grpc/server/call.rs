@@ -28,6 +28,7 @@ use super::limits::{
 };
 use crate::auth::{PeerSecurity, ServerAuth};
 use crate::grpc::compression::Encoding;
+use crate::grpc::compression::decode::expected_bytes;
 use crate::grpc::frame::{Assembler, Message};
 use crate::grpc::status::code_value;
 use crate::grpc::timeout::{GRPC_TIMEOUT, parse_timeout};
@@ -124,11 +125,7 @@ async fn run_handler(
     let Admitted { mut connection, memory } = admitted;
     let handled = async {
         request.message = if message.compressed {
-            message.into_charged(encoding, caller.shared.message_bytes_max, memory).inspect_err(|status| {
-                if status.code() == Code::Unavailable {
-                    caller.gate.memory().note_refusal();
-                }
-            })?
+            decompressed(&caller, message, encoding, memory).await?
         } else {
             held(message.bytes, memory)
         };
@@ -140,6 +137,27 @@ async fn run_handler(
     AssertUnwindSafe(handled).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!(peer = %caller.peer, "A request made its handler panic; it was answered INTERNAL");
         Err(internal_error())
+    })
+}
+
+async fn decompressed(
+    caller: &Caller,
+    message: Message,
+    encoding: Option<Encoding>,
+    mut memory: Charge,
+) -> Result<Bytes, Status> {
+    let max_bytes = caller.shared.message_bytes_max;
+    let work = async {
+        if let Some(encoding) = encoding {
+            let expected = expected_bytes(encoding, &message.bytes, max_bytes);
+            caller.gate.expand(&mut memory, expected).await?;
+        }
+        message.into_charged(encoding, max_bytes, memory)
+    };
+    work.await.inspect_err(|status| {
+        if status.code() == Code::Unavailable {
+            caller.gate.memory().note_refusal();
+        }
     })
 }
 

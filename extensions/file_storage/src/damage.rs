@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 
 use crate::disk::{Disk, DiskFile, Files};
-use crate::format::{RECORD_HEADER_BYTES, RecordHeader};
+use crate::format::{COVER, RECORD_HEADER_BYTES, RecordHeader};
 use crate::names::segment_name;
 
 /// Damaged bytes that are kept for a log, in files beside its segments. Further ones are reported only.
@@ -48,7 +48,7 @@ impl<'a> Damage<'a> {
     }
 }
 
-/// Makes one removed record of `range`, so that it is not found damaged again. Needs no room.
+/// Makes one record that was never live of `range`, so that it is not found damaged again. Needs no room.
 pub(crate) fn cover(file: &dyn DiskFile, range: &Range<u64>, salt: Option<u64>) -> io::Result<()> {
     let (Some(salt), Some(body_bytes)) = (salt, (range.end - range.start).checked_sub(RECORD_HEADER_BYTES))
     else {
@@ -62,7 +62,7 @@ pub(crate) fn cover(file: &dyn DiskFile, range: &Range<u64>, salt: Option<u64>) 
         body_bytes,
         header_bytes: 0,
         checksum: 0,
-        removed: true,
+        index: COVER,
         note: [0; 16],
     };
     file.write_at(&cover.encode(), range.start)

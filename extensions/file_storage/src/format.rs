@@ -1,29 +1,40 @@
-//! What lies on disk: a segment is a file header and records, each a record header, the owner's header, the body.
+//! What lies on disk: a segment is one page with a file header and the states of its records, and then the records, each
+//! a record header, the owner's header, the body.
 //!
 //! All numbers are little-endian. A record header is found wherever it lies: it has a magic, a checksum, its own offset
 //! and the segment's salt, so that neither a copy of it elsewhere nor a lookalike inside somebody's telemetry passes for
-//! one. State and note change in place and are outside the checksums; a change of them never needs new space.
+//! one. States and notes change in place and are outside the checksums; a change of them never needs new space. The
+//! states are gathered in a page of their own because a changed byte makes the system write everything around it again,
+//! which beside the records would be the records.
 
-/// The beginning of a segment.
-pub(crate) const FILE_HEADER_BYTES: u64 = 32;
+/// The beginning of a segment: file header and states.
+pub(crate) const SEGMENT_HEADER_BYTES: u64 = 4096;
 /// What is in front of each record.
 pub(crate) const RECORD_HEADER_BYTES: u64 = 80;
-/// The state byte, from the beginning of the record.
-pub(crate) const STATE_AT: u64 = 56;
 /// The note's checksum and the note, from the beginning of the record.
 pub(crate) const NOTE_AT: u64 = 60;
 /// The state of a record that is done with. Any other byte is a live record: a damaged state rather delivers twice.
 pub(crate) const REMOVED: u8 = b'R';
+/// Records of a segment, at most: so many states fit into its page.
+pub(crate) const SEGMENT_RECORDS_MAX: u32 = 4064;
+/// The index of what stands in place of damaged bytes; it is never live.
+pub(crate) const COVER: u32 = u32::MAX;
 /// The first bytes of a record.
 pub(crate) const RECORD_MAGIC: [u8; 4] = [0xF5, b'S', b'b', 0xD6];
 
-const LIVE: u8 = b'L';
+/// The file header's share of the first page; the states follow.
+pub(crate) const FILE_HEADER_BYTES: u64 = 32;
 const FILE_MAGIC: [u8; 8] = *b"\xF5SPANLOG";
 /// The version that this program writes, and the newest that it reads.
 const VERSION: u32 = 1;
-/// The checksum covers the record header from here to the state.
+/// The checksum covers the record header from here to the note.
 const CHECKED_FROM: usize = 8;
-const CHECKED_TO: usize = 56;
+const CHECKED_TO: usize = 60;
+
+/// Where the state of the record `index` of a segment lies.
+pub(crate) fn state_at(index: u32) -> u64 {
+    FILE_HEADER_BYTES + u64::from(index)
+}
 
 /// A note and the checksum in front of it, as on disk.
 pub(crate) type StoredNote = [u8; 20];
@@ -63,7 +74,8 @@ pub(crate) struct RecordHeader {
     pub(crate) header_bytes: u32,
     /// Over the owner's header and the body.
     pub(crate) checksum: u32,
-    pub(crate) removed: bool,
+    /// Which record of its segment it is, counted from 0: where its state lies.
+    pub(crate) index: u32,
     /// Zeros if there is none, or if it was torn.
     pub(crate) note: [u8; 16],
 }
@@ -99,7 +111,7 @@ impl FileHeader {
 }
 
 impl RecordHeader {
-    /// As on disk, live and without a note.
+    /// As on disk, without a note.
     pub(crate) fn encode(&self) -> RecordHeaderBytes {
         let mut bytes = [0; 80];
         bytes[..4].copy_from_slice(&RECORD_MAGIC);
@@ -110,7 +122,7 @@ impl RecordHeader {
         bytes[40..48].copy_from_slice(&self.body_bytes.to_le_bytes());
         bytes[48..52].copy_from_slice(&self.header_bytes.to_le_bytes());
         bytes[52..56].copy_from_slice(&self.checksum.to_le_bytes());
-        bytes[56] = if self.removed { REMOVED } else { LIVE };
+        bytes[56..60].copy_from_slice(&self.index.to_le_bytes());
         let checksum = crc32fast::hash(&bytes[CHECKED_FROM..CHECKED_TO]);
         bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -134,7 +146,7 @@ impl RecordHeader {
             body_bytes: u64_at(bytes, 40),
             header_bytes: u32_at(bytes, 48),
             checksum: u32_at(bytes, 52),
-            removed: bytes[56] == REMOVED,
+            index: u32_at(bytes, 56),
             note: note_of(bytes),
         };
         let is_of_this_segment = salt.is_none_or(|salt| salt == header.salt);
@@ -198,7 +210,7 @@ mod tests {
             body_bytes: 57_800,
             header_bytes: 12,
             checksum: 0xDEAD_BEEF,
-            removed: false,
+            index: 1,
             note: [0; 16],
         }
     }
@@ -213,8 +225,8 @@ mod tests {
     }
 
     #[test]
-    fn any_changed_byte_before_the_state_is_noticed() {
-        for at in 0..56 {
+    fn any_changed_byte_before_the_note_is_noticed() {
+        for at in 0..60 {
             let mut bytes = header().encode();
             bytes[at] ^= 1;
             assert_eq!(RecordHeader::decode(&bytes, 32, None), None, "byte {at}");
@@ -222,14 +234,11 @@ mod tests {
     }
 
     #[test]
-    fn state_and_note_change_in_place_and_a_torn_note_is_none() {
+    fn a_note_changes_in_place_and_a_torn_one_is_none() {
         let mut bytes = header().encode();
-        bytes[usize::try_from(STATE_AT).unwrap()] = REMOVED;
         let note_at = usize::try_from(NOTE_AT).unwrap();
         bytes[note_at..note_at + 20].copy_from_slice(&store_note([9; 16]));
-        let read = RecordHeader::decode(&bytes, 32, Some(7)).unwrap();
-        assert!(read.removed);
-        assert_eq!(read.note, [9; 16]);
+        assert_eq!(RecordHeader::decode(&bytes, 32, Some(7)).unwrap().note, [9; 16]);
         bytes[note_at + 19] = 0;
         assert_eq!(RecordHeader::decode(&bytes, 32, Some(7)).unwrap().note, [0; 16]);
     }

@@ -9,8 +9,8 @@ use crate::damage::{Damage, cover};
 use crate::disk::{DiskFile, failure};
 use crate::format::{RECORD_HEADER_BYTES, RecordHeader};
 use crate::names::segment_name;
-use crate::scan::{Found, Scanner};
-use crate::state::{Filled, Shared, Stretch};
+use crate::scan::{Found, Scanner, States};
+use crate::state::{Filled, InFlight, Shared, Stretch};
 
 /// Bytes read ahead of being asked for, or one larger record.
 const READ_AHEAD_BYTES: u64 = 1 << 20;
@@ -43,6 +43,7 @@ pub(crate) fn fill(shared: &Shared, stretch: Stretch) -> Result<(), StorageError
 
 fn read(shared: &Shared, stretch: Stretch, filled: &mut Filled) -> io::Result<()> {
     let file = shared.files.segment(stretch.segment)?;
+    let states = States::read(&*file)?;
     let mut scanner = Scanner::new(&*file, stretch.salt, stretch.from..stretch.to);
     let damage = Damage::new(&shared.files, &shared.name);
     let mut bytes = 0;
@@ -50,7 +51,7 @@ fn read(shared: &Shared, stretch: Stretch, filled: &mut Filled) -> io::Result<()
         match scanner.step()? {
             None => break,
             Some(Found::Record(header)) => {
-                if !header.removed {
+                if !states.is_removed(&header) {
                     bytes += header.content_bytes();
                     read_record(&*file, &header, &damage, filled)?;
                 }
@@ -76,18 +77,19 @@ fn read_record(
     filled: &mut Filled,
 ) -> io::Result<()> {
     let position = Position { segment: filled.segment, offset: header.offset };
+    let known = InFlight { index: header.index, items: header.items, bytes: header.body_bytes };
     let length = usize::try_from(header.content_bytes()).map_err(|_| io::ErrorKind::OutOfMemory)?;
     let mut contents = vec![0; length];
     let read = file.read_at(&mut contents, header.offset + RECORD_HEADER_BYTES)?;
     if read < length || crc32fast::hash(&contents) != header.checksum {
         let what = "A record in a log does not match its checksum and is skipped";
         damage.set_aside(filled.segment, file, &(header.offset..header.end()), what);
-        filled.bad.push((position, header.items, header.body_bytes));
+        filled.bad.push(known);
         return Ok(());
     }
     let mut body = Bytes::from(contents);
     let owners = body.split_to(usize::try_from(header.header_bytes).unwrap_or(0));
     let taken = Taken { position, items: header.items, header: owners, body: vec![body], note: header.note };
-    filled.taken.push((taken, header.body_bytes));
+    filled.taken.push((taken, known));
     Ok(())
 }

@@ -8,9 +8,11 @@ use spanbridge_component::{StorageError, StorageErrorKind};
 
 use crate::damage::{Damage, cover};
 use crate::disk::{DiskFile, Files, failure};
-use crate::format::{BadFileHeader, FILE_HEADER_BYTES, FileHeader, REMOVED, RecordHeader, STATE_AT};
+use crate::format::{
+    BadFileHeader, FILE_HEADER_BYTES, FileHeader, REMOVED, RecordHeader, SEGMENT_HEADER_BYTES, state_at,
+};
 use crate::names::{segment_name, segment_number};
-use crate::scan::{Found, Scanner, checksum_on_disk};
+use crate::scan::{Found, Scanner, States, checksum_on_disk};
 use crate::state::Segment;
 
 /// What an existing log holds.
@@ -116,12 +118,13 @@ impl Opened<'_> {
         length: u64,
         is_last: bool,
     ) -> io::Result<Segment> {
-        let from = FILE_HEADER_BYTES.min(length);
+        let from = SEGMENT_HEADER_BYTES.min(length);
+        let states = States::read(&**file)?;
         let mut scanner = Scanner::new(&**file, salt, from..length);
         let mut segment = Segment { end: length, sealed: true, ..Segment::default() };
         while let Some(found) = scanner.step()? {
             match found {
-                Found::Record(header) if header.removed => self.number_seen(&header),
+                Found::Record(header) if states.is_removed(&header) => self.number_seen(&header),
                 Found::Record(header) => {
                     self.number_seen(&header);
                     if !is_last || self.check(&**file, &header)? {
@@ -154,7 +157,7 @@ impl Opened<'_> {
         }
         segment.salt = scanner.salt();
         if salt.is_none() {
-            self.mend_header(&**file, from, segment.salt)?;
+            self.mend_header(&**file, FILE_HEADER_BYTES.min(length), segment.salt)?;
         }
         Ok(segment)
     }
@@ -176,7 +179,7 @@ impl Opened<'_> {
             return Ok(true);
         }
         self.recovered.damaged += 1;
-        file.write_at(&[REMOVED], header.offset + STATE_AT)?;
+        file.write_at(&[REMOVED], state_at(header.index))?;
         Ok(false)
     }
 

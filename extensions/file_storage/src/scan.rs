@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use crate::disk::DiskFile;
 use crate::format::{
-    FILE_HEADER_BYTES, FileHeader, RECORD_HEADER_BYTES, RECORD_MAGIC, RecordHeader, RecordHeaderBytes,
+    COVER, FileHeader, RECORD_HEADER_BYTES, RECORD_MAGIC, REMOVED, RecordHeader, RecordHeaderBytes,
+    SEGMENT_HEADER_BYTES, state_at,
 };
 
 /// Bytes read at once while headers lie close together, and while looking for one.
@@ -26,6 +27,24 @@ pub(crate) enum Found {
         /// How many records are missing, at least; as their numbers tell if there are intact ones on both sides.
         records: u64,
     },
+}
+
+/// Which records of a segment are done with.
+pub(crate) struct States(Vec<u8>);
+
+impl States {
+    /// As they are on disk now.
+    pub(crate) fn read(file: &dyn DiskFile) -> io::Result<Self> {
+        let mut page = vec![0; SEGMENT_HEADER_BYTES as usize];
+        file.read_at(&mut page, 0)?;
+        Ok(Self(page))
+    }
+
+    /// Whether the record is done with.
+    pub(crate) fn is_removed(&self, header: &RecordHeader) -> bool {
+        let at = usize::try_from(state_at(header.index)).unwrap_or(usize::MAX);
+        header.index == COVER || self.0.get(at) == Some(&REMOVED)
+    }
 }
 
 /// Walks over the records of a segment by their headers.
@@ -174,8 +193,8 @@ pub fn scan_bytes(bytes: &[u8]) -> (u64, u64) {
     let end = bytes.len() as u64;
     let header = bytes.first_chunk().map(FileHeader::decode);
     let salt = header.and_then(Result::ok).map(|header| header.salt);
-    let mut scanner = Scanner::new(&bytes, salt, FILE_HEADER_BYTES.min(end)..end);
-    let (mut records, mut damaged, mut at) = (0, 0, FILE_HEADER_BYTES.min(end));
+    let mut scanner = Scanner::new(&bytes, salt, SEGMENT_HEADER_BYTES.min(end)..end);
+    let (mut records, mut damaged, mut at) = (0, 0, SEGMENT_HEADER_BYTES.min(end));
     while let Ok(Some(found)) = scanner.step() {
         let range = match found {
             Found::Record(header) => {
@@ -230,9 +249,12 @@ mod tests {
 
     use super::*;
 
+    const HEADER: usize = SEGMENT_HEADER_BYTES as usize;
+
     /// A segment of records whose bodies are `bodies`, and where each record lies.
     fn segment(bodies: &[Vec<u8>]) -> (Vec<u8>, Vec<Range<u64>>) {
         let mut bytes = FileHeader { segment: 1, salt: 99 }.encode().to_vec();
+        bytes.resize(HEADER, 0);
         let mut places = Vec::new();
         for (i, body) in bodies.iter().enumerate() {
             let header = RecordHeader {
@@ -243,7 +265,7 @@ mod tests {
                 body_bytes: body.len() as u64,
                 header_bytes: 0,
                 checksum: crc32fast::hash(body),
-                removed: false,
+                index: u32::try_from(i).unwrap(),
                 note: [0; 16],
             };
             bytes.extend(header.encode());
@@ -254,7 +276,7 @@ mod tests {
     }
 
     fn intact(bytes: &[u8]) -> Vec<Range<u64>> {
-        let mut scanner = Scanner::new(&bytes, Some(99), FILE_HEADER_BYTES..bytes.len() as u64);
+        let mut scanner = Scanner::new(&bytes, Some(99), SEGMENT_HEADER_BYTES..bytes.len() as u64);
         let mut found = Vec::new();
         while let Some(next) = scanner.step().unwrap() {
             if let Found::Record(header) = next
@@ -271,7 +293,7 @@ mod tests {
         // A client sends what was on somebody's disk: the inner record has another offset.
         let (inner, _) = segment(&[vec![1; 50]]);
         let (mut bytes, places) = segment(&[inner, vec![2; 50]]);
-        bytes[40] ^= 0xFF;
+        bytes[HEADER + 10] ^= 0xFF;
         assert_eq!(intact(&bytes), places[1..]);
     }
 
@@ -282,7 +304,7 @@ mod tests {
             bytes[usize::try_from(place.start).unwrap() + 20] ^= 0xFF;
         }
         let bytes = bytes.as_slice();
-        let mut scanner = Scanner::new(&bytes, Some(99), 32..bytes.len() as u64);
+        let mut scanner = Scanner::new(&bytes, Some(99), SEGMENT_HEADER_BYTES..bytes.len() as u64);
         scanner.step().unwrap();
         let damage = Found::Damage { range: places[1].start..places[3].start, records: 2 };
         assert_eq!(scanner.step().unwrap(), Some(damage));
@@ -290,7 +312,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_walked_over_once(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        fn any_bytes_are_walked_over_once(bytes in proptest::collection::vec(any::<u8>(), 0..9000)) {
             scan_bytes(&bytes);
         }
 
@@ -301,9 +323,9 @@ mod tests {
             garbage in proptest::collection::vec(any::<u8>(), 1..400),
         ) {
             let (mut bytes, places) = segment(&bodies);
-            let body = bytes.len() - 32;
+            let body = bytes.len() - HEADER;
             #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            let start = 32 + (body as f64 * from) as usize;
+            let start = HEADER + (body as f64 * from) as usize;
             let end = (start + garbage.len()).min(bytes.len());
             bytes[start..end].copy_from_slice(&garbage[..end - start]);
             scan_bytes(&bytes);
@@ -322,7 +344,7 @@ mod tests {
             cut in 0..5000usize,
         ) {
             let (bytes, places) = segment(&bodies);
-            let bytes = &bytes[..cut.clamp(32, bytes.len())];
+            let bytes = &bytes[..(HEADER + cut).min(bytes.len())];
             let whole: Vec<_> = places.into_iter().filter(|p| p.end <= bytes.len() as u64).collect();
             prop_assert_eq!(intact(bytes), whole);
         }

@@ -10,7 +10,7 @@ use spanbridge_component::{LogUsage, Note, Position, Record, StorageError, Stora
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::disk::Files;
-use crate::format::FILE_HEADER_BYTES;
+use crate::format::SEGMENT_HEADER_BYTES;
 
 /// Bytes of the newest records that a log keeps in memory, so that a queue that keeps up never reads the disk.
 const RECENT_BYTES_MAX: u64 = 16 << 20;
@@ -61,12 +61,12 @@ struct State {
     /// Where the next record to take lies, behind those in `ready`.
     cursor: Position,
     /// Read from disk ahead of being asked for.
-    ready: VecDeque<(Taken, u64)>,
+    ready: VecDeque<(Taken, InFlight)>,
     /// The newest records without a gap, as they were appended.
     recent: VecDeque<Recent>,
     recent_bytes: u64,
-    /// Taken and not removed: items and bytes.
-    in_flight: HashMap<Position, (u64, u64)>,
+    /// Taken and not removed.
+    in_flight: HashMap<Position, InFlight>,
     usage: LogUsage,
     waiting: VecDeque<Append>,
     changes: Vec<Change>,
@@ -82,10 +82,23 @@ pub(crate) struct Append {
     pub(crate) permit: OwnedSemaphorePermit,
 }
 
+/// What is known of a record that was taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InFlight {
+    pub(crate) index: u32,
+    pub(crate) items: u64,
+    /// Of the body.
+    pub(crate) bytes: u64,
+}
+
 /// A change in place.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Change {
-    Remove(Position),
+    /// Of the record `index` of a segment.
+    Remove {
+        segment: u64,
+        index: u32,
+    },
     Note(Position, Note),
 }
 
@@ -101,6 +114,7 @@ pub(crate) struct Work {
 /// A record that the writer has appended.
 pub(crate) struct Recent {
     pub(crate) position: Position,
+    pub(crate) index: u32,
     pub(crate) end: u64,
     pub(crate) record: Record,
     pub(crate) body_bytes: u64,
@@ -129,10 +143,10 @@ pub(crate) struct Filled {
     pub(crate) segment: u64,
     /// Up to where it was read.
     pub(crate) to: u64,
-    /// Records with the bytes of their bodies.
-    pub(crate) taken: Vec<(Taken, u64)>,
-    /// Records whose contents are damaged: where, items, bytes.
-    pub(crate) bad: Vec<(Position, u64, u64)>,
+    /// Records that are intact.
+    pub(crate) taken: Vec<(Taken, InFlight)>,
+    /// Records whose contents are damaged.
+    pub(crate) bad: Vec<InFlight>,
     /// Records of which nothing is left.
     pub(crate) missing: u64,
 }
@@ -163,7 +177,7 @@ impl Shared {
             damaged,
         };
         let first = segments.keys().next().copied().unwrap_or_default();
-        let cursor = Position { segment: first, offset: FILE_HEADER_BYTES };
+        let cursor = Position { segment: first, offset: SEGMENT_HEADER_BYTES };
         let state = State {
             segments,
             dead: Vec::new(),
@@ -227,14 +241,16 @@ impl Shared {
 
     /// Forgets a taken record, and waits if too many wait for the writer.
     pub(crate) async fn remove(&self, position: Position) {
-        if self.state().remove(position) {
-            self.change(Change::Remove(position)).await;
+        let removed = self.state().remove(position);
+        if let Some(index) = removed {
+            self.change(Change::Remove { segment: position.segment, index }).await;
         }
     }
 
     /// Writes a note beside a taken record, and waits if too many wait for the writer.
     pub(crate) async fn annotate(&self, position: Position, note: Note) {
-        if self.state().in_flight.contains_key(&position) {
+        let is_taken = self.state().in_flight.contains_key(&position);
+        if is_taken {
             self.change(Change::Note(position, note)).await;
         }
     }
@@ -357,8 +373,8 @@ impl State {
         if self.closed {
             return Next::Closed;
         }
-        if let Some((taken, bytes)) = self.ready.pop_front() {
-            self.in_flight.insert(taken.position, (taken.items, bytes));
+        if let Some((taken, known)) = self.ready.pop_front() {
+            self.in_flight.insert(taken.position, known);
             return Next::Taken(taken);
         }
         self.advance();
@@ -366,7 +382,9 @@ impl State {
             && let Some(recent) = self.pop_recent()
         {
             self.cursor.offset = recent.end;
-            self.in_flight.insert(recent.position, (recent.record.items, recent.body_bytes));
+            let known =
+                InFlight { index: recent.index, items: recent.record.items, bytes: recent.body_bytes };
+            self.in_flight.insert(recent.position, known);
             let Record { items, header, body } = recent.record;
             return Next::Taken(Taken {
                 position: recent.position,
@@ -397,7 +415,7 @@ impl State {
                 None => {}
             }
             let Some((&next, _)) = self.segments.range(number.saturating_add(1)..).next() else { return };
-            self.cursor = Position { segment: next, offset: FILE_HEADER_BYTES };
+            self.cursor = Position { segment: next, offset: SEGMENT_HEADER_BYTES };
         }
     }
 
@@ -405,10 +423,10 @@ impl State {
     /// when the log was opened and could not be read since then would keep it for ever.
     fn reconcile(&mut self, number: u64) {
         let mut left = Segment::default();
-        for (_, (items, bytes)) in self.in_flight.iter().filter(|(p, _)| p.segment == number) {
+        for (_, known) in self.in_flight.iter().filter(|(position, _)| position.segment == number) {
             left.records += 1;
-            left.items = left.items.saturating_add(*items);
-            left.bytes += bytes;
+            left.items = left.items.saturating_add(known.items);
+            left.bytes += known.bytes;
         }
         let Some(segment) = self.segments.get_mut(&number) else { return };
         let lost = segment.records.saturating_sub(left.records);
@@ -430,14 +448,14 @@ impl State {
         Some(recent)
     }
 
-    /// Whether `position` was taken.
-    fn remove(&mut self, position: Position) -> bool {
-        let Some((items, bytes)) = self.in_flight.remove(&position) else { return false };
-        self.uncount(position.segment, items, bytes);
-        true
+    /// The record's index, if it was taken.
+    fn remove(&mut self, position: Position) -> Option<u32> {
+        let known = self.in_flight.remove(&position)?;
+        self.uncount(position.segment, known);
+        Some(known.index)
     }
 
-    fn uncount(&mut self, number: u64, items: u64, bytes: u64) {
+    fn uncount(&mut self, number: u64, InFlight { items, bytes, .. }: InFlight) {
         forget(&mut self.usage, 1, items, bytes);
         let Some(segment) = self.segments.get_mut(&number) else { return };
         segment.records = segment.records.saturating_sub(1);
@@ -477,7 +495,7 @@ impl State {
 
     fn publish(&mut self, number: u64, salt: u64, end: u64, records: Vec<Recent>) {
         if self.segments.is_empty() {
-            self.cursor = Position { segment: number, offset: FILE_HEADER_BYTES };
+            self.cursor = Position { segment: number, offset: SEGMENT_HEADER_BYTES };
         }
         let segment = self.segments.entry(number).or_default();
         segment.salt = Some(salt);
@@ -502,9 +520,9 @@ impl State {
         self.cursor = Position { segment: filled.segment, offset: filled.to };
         self.ready.extend(filled.taken);
         self.usage.damaged += filled.missing + filled.bad.len() as u64;
-        for (position, items, bytes) in filled.bad {
-            self.uncount(position.segment, items, bytes);
-            self.changes.push(Change::Remove(position));
+        for bad in filled.bad {
+            self.uncount(filled.segment, bad);
+            self.changes.push(Change::Remove { segment: filled.segment, index: bad.index });
         }
     }
 }

@@ -10,8 +10,8 @@ use spanbridge_component::{Position, StorageError, StorageErrorKind};
 
 use crate::disk::{DiskFile, failure, is_full, write_all_vectored};
 use crate::format::{
-    FILE_HEADER_BYTES, FileHeader, NOTE_AT, RECORD_HEADER_BYTES, REMOVED, RecordHeader, RecordHeaderBytes,
-    STATE_AT, store_note,
+    FileHeader, NOTE_AT, RECORD_HEADER_BYTES, REMOVED, RecordHeader, RecordHeaderBytes, SEGMENT_HEADER_BYTES,
+    SEGMENT_RECORDS_MAX, state_at, store_note,
 };
 use crate::lock::FolderLock;
 use crate::names::segment_name;
@@ -62,8 +62,10 @@ struct Active {
     number: u64,
     salt: u64,
     file: Arc<dyn DiskFile>,
-    /// The end of what was promised to be kept; 0 while even the file header is not there.
+    /// The end of what was promised to be kept.
     end: u64,
+    /// How many records that are.
+    records: u32,
 }
 
 /// What was said already, so that a full disk does not fill the log as well.
@@ -78,6 +80,15 @@ struct Reported {
 enum Failed {
     Write(io::Error),
     Sync(io::Error),
+}
+
+impl Active {
+    /// Whether one more record fits behind `ahead` others, `bytes` together. One that is larger than a segment fits into
+    /// an empty one.
+    fn takes(&self, ahead: u32, bytes: u64, options: Options) -> bool {
+        let records = self.records.saturating_add(ahead);
+        records == 0 || records < SEGMENT_RECORDS_MAX && self.end + bytes <= options.segment_bytes()
+    }
 }
 
 impl Writer {
@@ -106,7 +117,7 @@ impl Writer {
     pub(crate) fn run(mut self) {
         loop {
             let work = self.shared.work(self.sync_at);
-            self.change(&work.changes);
+            self.change(work.changes);
             self.delete(work.dead);
             let ends = work.closed && work.appends.is_empty();
             self.append(work.appends);
@@ -136,10 +147,8 @@ impl Writer {
         let mut bytes = 0;
         while let Some(append) = waiting.pop_front() {
             let more = record_bytes(&append);
-            if let Some(active) = &self.active
-                && active.end.max(FILE_HEADER_BYTES) + bytes + more > self.options.segment_bytes()
-                && active.end + bytes > 0
-            {
+            let ahead = u32::try_from(run.len()).unwrap_or(u32::MAX);
+            if self.active.as_ref().is_some_and(|a| !a.takes(ahead, bytes + more, self.options)) {
                 waiting.push_front(append);
                 if run.is_empty() {
                     self.seal();
@@ -179,15 +188,15 @@ impl Writer {
     }
 
     fn is_within_limit(&self, bytes: u64) -> bool {
-        let is_new = self.active.as_ref().is_none_or(|active| active.end == 0);
-        let header = if is_new { FILE_HEADER_BYTES } else { 0 };
+        let is_new = self.active.as_ref().is_none_or(|active| active.records == 0);
+        let header = if is_new { SEGMENT_HEADER_BYTES } else { 0 };
         let used = self.shared.usage().disk_bytes;
         self.options.max_size == 0 || used.saturating_add(bytes + header) <= self.options.max_size
     }
 
     /// Deletes the active segment if nothing in it is needed any more. Whether that gave room.
     fn free(&mut self) -> bool {
-        let is_spent = self.active.as_ref().is_some_and(|a| a.end > 0 && self.shared.is_empty(a.number));
+        let is_spent = self.active.as_ref().is_some_and(|a| a.records > 0 && self.shared.is_empty(a.number));
         if is_spent {
             self.seal();
             let dead = self.shared.dead();
@@ -200,13 +209,20 @@ impl Writer {
         let number = self.next_segment;
         let name = segment_name(number);
         let disk = self.shared.files.disk();
-        let file = disk
-            .create(&name)
-            .map_err(|error| failure("create the segment", &disk.folder().join(&name), &error))?;
+        let wrap = |error: io::Error| failure("create the segment", &disk.folder().join(&name), &error);
+        let file = disk.create(&name).map_err(wrap)?;
         self.next_segment = number.saturating_add(1);
         // Keyed from the system's random numbers: nobody who sends telemetry can know it.
         let salt = RandomState::new().build_hasher().finish();
-        Ok(Active { number, salt, file, end: 0 })
+        let mut page = [0; SEGMENT_HEADER_BYTES as usize];
+        let header = FileHeader { segment: number, salt }.encode();
+        page[..header.len()].copy_from_slice(&header);
+        // By itself, so that the system keeps this page apart from the records when it writes what has changed.
+        if let Err(error) = file.write_at(&page, 0) {
+            let _ = disk.remove(&name);
+            return Err(wrap(error));
+        }
+        Ok(Active { number, salt, file, end: SEGMENT_HEADER_BYTES, records: 0 })
     }
 
     fn append_run(&mut self, run: Vec<Append>) {
@@ -245,13 +261,8 @@ impl Writer {
     /// new end.
     fn write(&self, run: &[Append]) -> Result<u64, Failed> {
         let Some(active) = &self.active else { return Err(Failed::Write(io::ErrorKind::NotFound.into())) };
-        let file_header = FileHeader { segment: active.number, salt: active.salt }.encode();
         let headers = self.record_headers(active, run);
-        let is_new = active.end == 0;
-        let mut slices = Vec::with_capacity(1 + run.len() * 4);
-        if is_new {
-            slices.push(IoSlice::new(&file_header));
-        }
+        let mut slices = Vec::with_capacity(run.len() * 4);
         for (append, header) in run.iter().zip(&headers) {
             slices.push(IoSlice::new(header));
             let pieces = std::iter::once(&append.record.header).chain(&append.record.body);
@@ -261,7 +272,7 @@ impl Writer {
         write_all_vectored(&*active.file, &mut slices, active.end).map_err(Failed::Write)?;
         if self.options.fsync {
             active.file.sync().map_err(Failed::Sync)?;
-            if is_new {
+            if active.records == 0 {
                 self.shared.files.disk().sync_folder().map_err(Failed::Sync)?;
             }
         }
@@ -269,9 +280,10 @@ impl Writer {
     }
 
     fn record_headers(&self, active: &Active, run: &[Append]) -> Vec<RecordHeaderBytes> {
-        let mut offset = active.end.max(FILE_HEADER_BYTES);
+        let mut offset = active.end;
         let mut headers = Vec::with_capacity(run.len());
-        for (sequence, append) in (self.next_sequence..).zip(run) {
+        let numbers = (self.next_sequence..).zip(active.records..);
+        for ((sequence, index), append) in numbers.zip(run) {
             let header = RecordHeader {
                 salt: active.salt,
                 offset,
@@ -280,7 +292,7 @@ impl Writer {
                 body_bytes: append.body_bytes,
                 header_bytes: u32::try_from(append.record.header.len()).unwrap_or(u32::MAX),
                 checksum: append.checksum,
-                removed: false,
+                index,
                 note: [0; 16],
             };
             offset = header.end();
@@ -291,7 +303,7 @@ impl Writer {
 
     fn accept(&mut self, run: Vec<Append>, end: u64) {
         let Some(active) = &mut self.active else { return };
-        let mut offset = active.end.max(FILE_HEADER_BYTES);
+        let mut offset = active.end;
         active.end = end;
         self.next_sequence += run.len() as u64;
         self.unsynced.remove(&active.number);
@@ -302,7 +314,8 @@ impl Writer {
             let position = Position { segment: number, offset };
             offset += record_bytes(&append);
             let Append { record, body_bytes, answer, permit, .. } = append;
-            records.push(Recent { position, end: offset, record, body_bytes });
+            records.push(Recent { position, index: active.records, end: offset, record, body_bytes });
+            active.records += 1;
             answers.push((answer, permit));
         }
         self.shared.publish(number, salt, end, records);
@@ -350,7 +363,7 @@ impl Writer {
             let file = segment_name(active.number);
             tracing::warn!(log = self.shared.name, file, %error, "Refused records may come back after a restart");
         }
-        if active.end == 0 {
+        if active.records == 0 {
             let _ = self.shared.files.disk().remove(&segment_name(active.number));
         } else {
             self.shared.seal(active.number);
@@ -369,34 +382,41 @@ impl Writer {
 
     // --- changes in place ---
 
-    fn change(&mut self, changes: &[Change]) {
+    fn change(&mut self, changes: Vec<Change>) {
+        let mut removed = Vec::with_capacity(changes.len());
         for change in changes {
-            let (position, result) = match change {
-                Change::Remove(at) => (at, self.write_in_place(*at, &[REMOVED], STATE_AT)),
-                Change::Note(at, note) => (at, self.write_in_place(*at, &store_note(*note), NOTE_AT)),
-            };
-            match result {
-                Ok(()) => {
-                    self.unsynced.insert(position.segment);
-                    self.reported.changes_fail = false;
+            match change {
+                Change::Remove { segment, index } => removed.push((segment, index)),
+                Change::Note(at, note) => {
+                    self.write_in_place(at.segment, &store_note(note), at.offset + NOTE_AT);
                 }
-                Err(error) if !std::mem::replace(&mut self.reported.changes_fail, true) => {
-                    let file = segment_name(position.segment);
-                    let text = "Cannot mark records of the log: those done with may be delivered again after a restart";
-                    tracing::warn!(log = self.shared.name, file, %error, "{text}");
-                }
-                Err(_) => {}
             }
+        }
+        // Records mostly end in the order in which they came: their states are neighbours.
+        removed.sort_unstable();
+        for run in removed.chunk_by(|a, b| a.0 == b.0 && a.1 + 1 == b.1) {
+            self.write_in_place(run[0].0, &vec![REMOVED; run.len()], state_at(run[0].1));
         }
         self.sync_later();
     }
 
-    fn write_in_place(&self, position: Position, bytes: &[u8], at: u64) -> io::Result<()> {
-        match &self.active {
-            Some(active) if active.number == position.segment => {
-                active.file.write_at(bytes, position.offset + at)
+    fn write_in_place(&mut self, segment: u64, bytes: &[u8], offset: u64) {
+        let file = match &self.active {
+            Some(active) if active.number == segment => Ok(active.file.clone()),
+            _ => self.shared.files.segment(segment),
+        };
+        match file.and_then(|file| file.write_at(bytes, offset)) {
+            Ok(()) => {
+                self.unsynced.insert(segment);
+                self.reported.changes_fail = false;
             }
-            _ => self.shared.files.segment(position.segment)?.write_at(bytes, position.offset + at),
+            Err(error) if !std::mem::replace(&mut self.reported.changes_fail, true) => {
+                let file = segment_name(segment);
+                let text =
+                    "Cannot mark records of the log: those done with may be delivered again after a restart";
+                tracing::warn!(log = self.shared.name, file, %error, "{text}");
+            }
+            Err(_) => {}
         }
     }
 

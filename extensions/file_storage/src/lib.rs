@@ -9,6 +9,8 @@ mod damage;
 mod disk;
 mod extension;
 mod factory;
+#[cfg(test)]
+mod faults;
 mod format;
 mod lock;
 mod log;

@@ -231,7 +231,11 @@ impl Writer {
             Err(Failed::Write(error)) => {
                 let refusal = self.failure("write", &error);
                 self.undo();
-                if is_full(&error) && self.free() {
+                if error.kind() == io::ErrorKind::FileTooLarge && self.active_has_records() {
+                    // A limit on the size of files, below a segment's: several smaller ones do as well.
+                    self.seal();
+                    self.append(run.into());
+                } else if is_full(&error) && self.free() {
                     // The records were refused for want of room that is there now.
                     self.append(run.into());
                 } else if is_full(&error) && run.len() > 1 {
@@ -247,6 +251,10 @@ impl Writer {
                 self.refuse(run, error);
             }
         }
+    }
+
+    fn active_has_records(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.records > 0)
     }
 
     fn append_run_of_one(&mut self, append: Append) {

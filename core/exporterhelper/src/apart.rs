@@ -44,23 +44,23 @@ fn cut(mut part: Part, max: NonZeroUsize) -> Parts {
 }
 
 /// Cuts a refused parcel into two, where its requests met; a single request where segments met that somebody upstream put
-/// together; and below that, with `by_items`, between its items. `None` if there is nothing to cut.
-pub(crate) fn halves(mut parcel: Parcel, by_items: bool) -> Result<[Parcel; 2], Parcel> {
+/// together; and below that, with `by_items`, between its items. It comes back if there is nothing to cut.
+pub(crate) fn halves(mut parcel: Parcel, by_items: bool) -> Result<[Parcel; 2], Box<Parcel>> {
     if parcel.parts.len() > 1 {
         let second = parcel.parts.drain(parcel.parts.len() / 2..).collect();
         let second = Parcel { parts: second, shared: parcel.shared.clone() };
         return Ok([parcel, second]);
     }
-    let Some(part) = parcel.parts.first_mut() else { return Err(parcel) };
-    let Some(first) = items_of_first_half(part, by_items) else { return Err(parcel) };
+    let Some(part) = parcel.parts.first_mut() else { return Err(Box::new(parcel)) };
+    let Some(first) = items_of_first_half(part, by_items) else { return Err(Box::new(parcel)) };
     let rest = NonZeroUsize::MAX;
     let whole = part.payload.clone();
     let halves: Parts = whole.split_items(first, rest).map(|half| part.cut(half)).collect();
     let mut halves = halves.into_iter();
     match (halves.next(), halves.next()) {
         (Some(first), Some(second)) => Ok([first, second].map(Parcel::single)),
-        (Some(only), None) => Err(Parcel::single(only)),
-        (None, _) => Err(parcel),
+        (Some(only), None) => Err(Box::new(Parcel::single(only))),
+        (None, _) => Err(Box::new(parcel)),
     }
 }
 

@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn resumed(elapsed: Duration, failures: u32) -> Trials {
-        Trials::resume(History { failures, elapsed })
+        Trials::resume(History { elapsed, failures })
     }
 
     fn seconds(n: u64) -> Duration {

@@ -116,8 +116,8 @@ impl DeadLetters {
 
 /// The text of an error in one line.
 fn shown(text: &str) -> String {
-    let cut = text.floor_char_boundary(ERROR_BYTES_MAX);
-    text[..cut].escape_debug().to_string()
+    let within = |(at, shown): &(usize, char)| at + shown.len_utf8() <= ERROR_BYTES_MAX;
+    text.char_indices().take_while(within).flat_map(|(_, shown)| shown.escape_debug()).collect()
 }
 
 // === impl Files ===
@@ -210,7 +210,7 @@ fn complete_length(file: &File) -> io::Result<u64> {
 }
 
 /// The varint and how many bytes it takes; `None` at the end of the file, within it, or if it is none.
-fn read_varint(reader: &mut impl io::Read) -> io::Result<Option<(u64, u64)>> {
+fn read_varint(reader: &mut impl io::BufRead) -> io::Result<Option<(u64, u64)>> {
     let mut value = 0_u64;
     for (count, byte) in reader.bytes().take(10).enumerate() {
         let byte = byte?;
@@ -239,7 +239,7 @@ fn file_name(id: &str) -> String {
     for byte in id.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => name.push(char::from(byte)),
-            _ => name.push_str(&format!("%{byte:02X}")),
+            _ => name.extend(format!("%{byte:02X}").chars()),
         }
     }
     name

@@ -234,7 +234,7 @@ impl Delivery {
             }
             Refusal::Contents if refusals.may_go_on() => {
                 let by_items = !parcel.has_callers();
-                halves(parcel, by_items).map(Vec::from).map_err(|parcel| (Box::new(parcel), reason::REFUSED))
+                halves(parcel, by_items).map(Vec::from).map_err(|parcel| (parcel, reason::REFUSED))
             }
             Refusal::Contents | Refusal::Whole => Err((Box::new(parcel), reason::REFUSED)),
         }

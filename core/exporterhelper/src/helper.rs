@@ -51,6 +51,7 @@ impl ExporterHelper {
     /// # Errors
     /// If the metrics cannot be registered.
     #[expect(clippy::new_ret_no_self, reason = "an exporter is only ever used as one")]
+    #[expect(clippy::needless_pass_by_value, reason = "as in every factory: the exporter's own part of it")]
     pub fn new(
         settings: Settings,
         config: HelperConfig,

@@ -108,10 +108,10 @@ impl MemoryQueue {
     }
 
     /// Puts a request at the end. If the queue was closed meanwhile, the request comes back.
-    pub(crate) fn push(&self, part: Part) -> Result<(), Part> {
+    pub(crate) fn push(&self, part: Part) -> Result<(), Box<Part>> {
         let mut state = self.state();
         if state.is_closed {
-            return Err(part);
+            return Err(Box::new(part));
         }
         state.waiting.push_back(part);
         drop(state);

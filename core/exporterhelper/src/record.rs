@@ -109,6 +109,7 @@ fn read(from: &mut &[u8]) -> Option<Context> {
     Some(Context { client_address, metadata: Metadata::from_pairs(pairs), ..Context::default() })
 }
 
+#[expect(clippy::option_option, reason = "malformed, absent, and an address are three things")]
 fn read_address(from: &mut &[u8]) -> Option<Option<SocketAddr>> {
     match from.try_get_u8().ok()? {
         0 => Some(None),
@@ -148,7 +149,7 @@ pub(crate) fn history(note: Note) -> History {
         return History::default();
     }
     let millis = u64::from_be_bytes([m0, m1, m2, m3, m4, m5, m6, m7]);
-    History { failures: u32::from_be_bytes([f0, f1, f2, f3]), elapsed: Duration::from_millis(millis) }
+    History { elapsed: Duration::from_millis(millis), failures: u32::from_be_bytes([f0, f1, f2, f3]) }
 }
 
 #[cfg(test)]
@@ -193,7 +194,7 @@ mod tests {
 
         #[test]
         fn the_state_of_retries_comes_back_from_its_note(count: u32, millis: u64) {
-            let written = History { failures: count, elapsed: Duration::from_millis(millis) };
+            let written = History { elapsed: Duration::from_millis(millis), failures: count };
             prop_assert_eq!(history(note(written)), written);
         }
     }

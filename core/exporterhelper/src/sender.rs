@@ -64,13 +64,13 @@ pub enum Refusal {
     /// It has nothing to do with the size or the contents.
     #[default]
     Whole,
-    /// The message is too large for the destination (gRPC RESOURCE_EXHAUSTED about a size, HTTP 413): a smaller part may
+    /// The message is too large for the destination (gRPC `RESOURCE_EXHAUSTED` about a size, HTTP 413): a smaller part may
     /// be taken.
     TooLarge {
         /// The largest message it takes, in bytes, if it said so.
         limit: Option<usize>,
     },
-    /// Something in it is malformed or refused for what it is (gRPC INVALID_ARGUMENT, HTTP 400): other parts may be
+    /// Something in it is malformed or refused for what it is (gRPC `INVALID_ARGUMENT`, HTTP 400): other parts may be
     /// taken.
     Contents,
 }

@@ -133,8 +133,8 @@ impl StoredQueue {
         // In the pool beforehand: a consumer may take the record before we hear that it is kept.
         self.pool().join(entry.take());
         let appending = Appending { queue: self, items: batch.items() };
-        log.append(record).await.map_err(refusal)?;
-        appending.is_kept();
+        log.append(record).await.map_err(|error| refusal(&error))?;
+        appending.succeeded();
         self.show_size();
         Ok(())
     }
@@ -296,7 +296,7 @@ impl StoredQueue {
 }
 
 /// What the caller hears when the storage does not keep a request.
-fn refusal(error: StorageError) -> ConsumeError {
+fn refusal(error: &StorageError) -> ConsumeError {
     match error.kind {
         StorageErrorKind::Closed => stopped(),
         // All of these may pass: a disk gets room again, or a sound one is put in its place.
@@ -313,7 +313,9 @@ fn in_one_piece(mut body: Vec<Bytes>) -> Bytes {
         [only] => std::mem::take(only),
         pieces => {
             let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-            pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+            for piece in pieces {
+                whole.extend_from_slice(piece);
+            }
             whole.freeze()
         }
     }
@@ -329,7 +331,7 @@ impl Drop for Reserved<'_> {
 }
 
 impl Appending<'_> {
-    fn is_kept(mut self) {
+    fn succeeded(mut self) {
         self.items = 0;
     }
 }

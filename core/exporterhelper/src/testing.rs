@@ -100,6 +100,15 @@ impl Scripted {
     }
 }
 
+/// A message on its way.
+struct Flying<'a>(&'a Scripted);
+
+impl Drop for Flying<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The scripted destination as a sender.
 pub(crate) struct To(pub(crate) Arc<Scripted>);
 
@@ -107,12 +116,6 @@ pub(crate) struct To(pub(crate) Arc<Scripted>);
 impl Sender for To {
     async fn send(&self, batch: &Batch) -> Result<(), SendError> {
         let to = &self.0;
-        struct Flying<'a>(&'a Scripted);
-        impl Drop for Flying<'_> {
-            fn drop(&mut self) {
-                self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
         let now = to.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         to.in_flight_max.fetch_max(now, Ordering::Relaxed);
         let _flying = Flying(to);
@@ -229,12 +232,13 @@ impl Running {
     }
 
     /// The metric of the traces, 0 if there is none.
-    pub(crate) fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> i64 {
         let with_type = [("exporter", "otlp_grpc"), ("data_type", "traces")];
         let name = format!("otelcol_exporter_{name}");
-        metric(&self.settings.telemetry, &name, &with_type)
+        let value = metric(&self.settings.telemetry, &name, &with_type)
             .or_else(|| metric(&self.settings.telemetry, &name, &with_type[..1]))
-            .unwrap_or(0.0)
+            .unwrap_or_default();
+        value.to_string().parse().unwrap()
     }
 }
 

@@ -139,13 +139,12 @@ impl Ticket {
     async fn finish(self) {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         match self.keeper {
-            Keeper::Caller | Keeper::Memory => {}
             Keeper::Waiting(caller) => {
                 // A caller that went away does not want to know.
                 let _ = caller.send(state.error.map_or(Ok(()), Err));
             }
             Keeper::Stored(queue, position) if !state.is_kept => queue.remove(position).await,
-            Keeper::Stored(..) => {}
+            Keeper::Caller | Keeper::Memory | Keeper::Stored(..) => {}
         }
     }
 }

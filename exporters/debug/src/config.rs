@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use spanbridge_component::{Problems, Validate};
+use spanbridge_config::Toggle;
+use spanbridge_exporterhelper::QueueConfig;
 
 use crate::sampler::Sampling;
 
@@ -36,6 +38,8 @@ pub struct Config {
     /// above for `basic`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loglevel: Option<LogLevel>,
+    /// A queue between the pipeline and the output. Off by default: the exporter prints before it answers.
+    pub sending_queue: Toggle<QueueConfig>,
 }
 
 /// How much is printed of each batch. Names are not case-sensitive.
@@ -90,6 +94,7 @@ impl Default for Config {
             use_internal_logger: true,
             output_paths: None,
             loglevel: None,
+            sending_queue: Toggle::off(QueueConfig::default()),
         }
     }
 }
@@ -142,6 +147,7 @@ impl Validate for Config {
         if self.verbosity.is_some() && self.loglevel.is_some() {
             problems.error("'loglevel' and 'verbosity' are incompatible. Use only 'verbosity' instead");
         }
+        problems.nested("sending_queue", &self.sending_queue);
         let Some(paths) = &self.output_paths else { return };
         if self.use_internal_logger {
             problems
@@ -248,7 +254,12 @@ mod tests {
     use super::*;
 
     fn config(value: Value) -> Config {
-        serde_json::from_value(value).unwrap()
+        from_json(&value).unwrap()
+    }
+
+    /// Through our own deserializer, which optional blocks need.
+    fn from_json(value: &Value) -> Result<Config, String> {
+        spanbridge_config::from_yaml(&value.to_string()).map_err(|error| error.to_string())
     }
 
     fn problems(value: Value) -> Vec<String> {
@@ -272,18 +283,20 @@ mod tests {
     #[test]
     fn the_effective_configuration_reads_back_as_itself() {
         let text = serde_json::to_value(Config::default()).unwrap();
-        assert_eq!(text, json!({ "use_internal_logger": true }));
-        let text =
-            json!({ "verbosity": "detailed", "use_internal_logger": false, "output_paths": ["stderr"] });
+        assert_eq!(text, json!({ "use_internal_logger": true, "sending_queue": { "enabled": false } }));
+        let text = json!({
+            "verbosity": "detailed", "use_internal_logger": false, "output_paths": ["stderr"],
+            "sending_queue": { "enabled": false },
+        });
         assert_eq!(serde_json::to_value(config(text.clone())).unwrap(), text);
     }
 
     #[test]
     fn verbosity_ignores_case_and_refuses_what_it_does_not_know() {
         assert_eq!(config(json!({ "verbosity": "Detailed" })).verbosity, Some(Verbosity::Detailed));
-        let error = serde_json::from_value::<Config>(json!({ "verbosity": "verbose" })).unwrap_err();
+        let error = from_json(&json!({ "verbosity": "verbose" })).unwrap_err();
         let text = "unknown verbosity level \"verbose\": write one of basic, normal, detailed";
-        assert!(error.to_string().contains(text), "{error}");
+        assert!(error.contains(text), "{error}");
         assert_eq!(
             problems(json!({ "verbosity": "none" })),
             ["verbosity: verbosity level \"None\" is not supported"]
@@ -326,7 +339,17 @@ mod tests {
     }
 
     #[test]
+    fn the_queue_is_off_unless_written_and_checked_when_it_is() {
+        assert!(!config(json!({})).sending_queue.is_on());
+        assert!(config(json!({ "sending_queue": null })).sending_queue.is_on());
+        assert_eq!(
+            problems(json!({ "sending_queue": { "queue_size": 0 } })),
+            ["sending_queue.queue_size: `queue_size` must be positive"]
+        );
+    }
+
+    #[test]
     fn unknown_keys_are_refused() {
-        assert!(serde_json::from_value::<Config>(json!({ "verbositi": "basic" })).is_err());
+        assert!(from_json(&json!({ "verbositi": "basic" })).is_err());
     }
 }

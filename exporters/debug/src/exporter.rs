@@ -4,11 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use spanbridge_component::telemetry::ExporterMetrics;
-use spanbridge_component::{
-    Batch, BuildError, Component, ConsumeError, Consumer, Exporter, Host, Payload, Settings, ShutdownError,
-    StartError,
-};
+use spanbridge_component::{Batch, ConsumeError, Host, Payload, Settings, ShutdownError, StartError};
+use spanbridge_exporterhelper::{SendError, Sender};
 use tokio::time::Instant;
 
 use crate::config::{Destination, Effective};
@@ -16,7 +13,7 @@ use crate::print::{Printer, Target};
 use crate::sampler::Sampler;
 use crate::writer::{self, Writer};
 
-/// Prints every batch before it answers: there is no queue, so slow output is back-pressure.
+/// Prints every batch before it answers: without a queue slow output is back-pressure.
 ///
 /// Counts go to the process's own log at once, on the caller's task. Everything else is printed by a thread of its
 /// own, a batch at a time, so that the records of a batch stay together.
@@ -24,22 +21,20 @@ use crate::writer::{self, Writer};
 pub(crate) struct DebugExporter {
     printer: Arc<Printer>,
     destination: Destination,
-    metrics: ExporterMetrics,
     writer: Mutex<Option<Writer>>,
     /// Items whose printing has begun or waits; what is lost if the output hangs at shutdown.
     held_items: AtomicUsize,
 }
 
 impl DebugExporter {
-    pub(crate) fn new(settings: &Settings, effective: Effective) -> Result<Self, BuildError> {
+    pub(crate) fn new(settings: &Settings, effective: Effective) -> Self {
         let sampler = Sampler::new(effective.sampling);
-        Ok(Self {
+        Self {
             printer: Arc::new(Printer::new(effective.verbosity, sampler, settings.span())),
             destination: effective.destination,
-            metrics: ExporterMetrics::new(&settings.telemetry, &settings.id)?,
             writer: Mutex::new(None),
             held_items: AtomicUsize::new(0),
-        })
+        }
     }
 
     /// Whether a batch is so little work that the caller's task can do it: one line into the process's own log.
@@ -82,14 +77,18 @@ impl Drop for Held<'_> {
 }
 
 #[async_trait]
-impl Component for DebugExporter {
-    async fn start(&self, _: Host) -> Result<(), StartError> {
+impl Sender for DebugExporter {
+    async fn start(&self, _: &Host) -> Result<(), StartError> {
         if self.prints_at_once() {
             return Ok(());
         }
         let writer = Writer::start(self.printer.clone(), self.destination.clone()).await?;
         *self.lock() = Some(writer);
         Ok(())
+    }
+
+    async fn send(&self, batch: &Batch) -> Result<(), SendError> {
+        Ok(self.print(batch.payload.clone()).await?)
     }
 
     async fn shutdown(&self, deadline: Instant) -> Result<(), ShutdownError> {
@@ -104,18 +103,3 @@ impl Component for DebugExporter {
         })
     }
 }
-
-#[async_trait]
-impl Consumer for DebugExporter {
-    async fn consume(&self, batch: Batch) -> Result<(), ConsumeError> {
-        let (signal, items) = (batch.signal(), batch.items());
-        let printed = self.print(batch.payload).await;
-        match &printed {
-            Ok(()) => self.metrics.sent(signal, items),
-            Err(error) => self.metrics.send_failed(signal, items, "_OTHER", error.is_permanent()),
-        }
-        printed
-    }
-}
-
-impl Exporter for DebugExporter {}

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use spanbridge_component::{
-    BuildError, Descriptor, Exporter, ExporterFactory, Settings, Signal, Stability, Unsupported,
-};
+use spanbridge_component::{BuildError, Descriptor, Exporter, ExporterFactory, Settings, Signal, Stability};
+use spanbridge_exporterhelper::{ExporterHelper, HelperConfig};
 
 use crate::Config;
 use crate::config::OLD_NAME;
@@ -26,17 +25,15 @@ impl ExporterFactory for Factory {
                 (Signal::Metrics, Stability::Alpha),
                 (Signal::Logs, Stability::Alpha),
             ],
-            unsupported: &[Unsupported {
-                path: "sending_queue",
-                reason: "sending queues come with the delivery release; without one the exporter prints before it \
-                         answers, which is the default anyway",
-            }],
+            unsupported: &[],
         }
     }
 
     fn create(&self, settings: Settings, config: Config) -> Result<Arc<dyn Exporter>, BuildError> {
         let effective = config.effective(settings.id.type_name()).map_err(BuildError)?;
-        Ok(Arc::new(DebugExporter::new(&settings, effective)?))
+        let sender = DebugExporter::new(&settings, effective);
+        let helper = HelperConfig { sending_queue: config.sending_queue, ..HelperConfig::plain() };
+        ExporterHelper::new(settings, helper, sender)
     }
 }
 

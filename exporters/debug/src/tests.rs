@@ -102,6 +102,22 @@ async fn basic_writes_one_line_a_batch() {
 }
 
 #[tokio::test]
+async fn with_a_queue_callers_do_not_wait_and_a_shutdown_prints_what_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out");
+    let sending_queue = spanbridge_config::Toggle::on(spanbridge_exporterhelper::QueueConfig::default());
+    let config = Config { sending_queue, ..to_files(Verbosity::Basic, &[&path]) };
+    let running = started("debug", config).await;
+    for _ in 0..50 {
+        running.consume(&traces()).await.unwrap();
+    }
+    running.stop(Duration::from_secs(20)).await.unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
+    assert_eq!(text, "Traces\t{\"resource spans\": 2, \"spans\": 3}\n".repeat(50));
+    assert!(running.settings.ledger.balance(spanbridge_component::Signal::Traces).is_balanced());
+}
+
+#[tokio::test]
 async fn concurrent_batches_do_not_mix_their_records() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("out");

@@ -73,8 +73,7 @@ impl QueueConfig {
     /// that is `requests`, which batches cannot count.
     pub fn batch_sizer(&self) -> Option<BatchSizer> {
         match (self.batch.contents().sizer, self.sizer) {
-            (Some(sizer), _) => sizer.for_batches(),
-            (None, Some(sizer)) => sizer.for_batches(),
+            (Some(sizer), _) | (None, Some(sizer)) => sizer.for_batches(),
             (None, None) => Some(BatchSizer::Items),
         }
     }

@@ -93,17 +93,14 @@ async fn follow(capacity: u64, steps: Vec<Step>) -> Result<(), TestCaseError> {
         }
         // Whoever waits gets its place in the order of the calls.
         while let Some((size, mut taking)) = waiting.pop_front() {
-            match timeout(Duration::ZERO, &mut taking).await {
-                Ok(place) => {
-                    held.push_back(place.unwrap());
-                    expected.push_back(size);
-                }
-                Err(_) => {
-                    let taken: u64 = expected.iter().sum();
-                    prop_assert!(taken + size > capacity, "the first in line waits though there is room");
-                    waiting.push_front((size, taking));
-                    break;
-                }
+            if let Ok(place) = timeout(Duration::ZERO, &mut taking).await {
+                held.push_back(place.unwrap());
+                expected.push_back(size);
+            } else {
+                let taken: u64 = expected.iter().sum();
+                prop_assert!(taken + size > capacity, "the first in line waits though there is room");
+                waiting.push_front((size, taking));
+                break;
             }
         }
         let taken: u64 = expected.iter().sum();

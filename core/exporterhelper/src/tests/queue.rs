@@ -16,16 +16,16 @@ async fn callers_are_answered_when_their_request_is_in_the_queue_and_order_is_ke
     for _ in 0..5 {
         running.consume(2).await.unwrap();
     }
-    assert_eq!((to.ids().len(), running.metric("queue_size"), running.balance().held), (0, 5.0, 10));
-    assert_eq!(running.metric("queue_capacity"), 1000.0);
+    assert_eq!((to.ids().len(), running.metric("queue_size"), running.balance().held), (0, 5, 10));
+    assert_eq!(running.metric("queue_capacity"), 1000);
     to.wait_for_items(4).await;
     assert_eq!(to.taken_ids(), [[0, 1], [2, 3]]);
     settle().await;
-    assert_eq!((running.metric("queue_size"), running.metric("in_flight_requests")), (3.0, 1.0));
+    assert_eq!((running.metric("queue_size"), running.metric("in_flight_requests")), (3, 1));
     to.wait_for_items(10).await;
     settle().await;
     assert_eq!(to.taken_ids().concat(), (0..10).collect::<Vec<_>>());
-    assert_eq!((running.metric("queue_size"), running.metric("in_flight_requests")), (0.0, 0.0));
+    assert_eq!((running.metric("queue_size"), running.metric("in_flight_requests")), (0, 0));
     let labels = [("exporter", "otlp_grpc")];
     assert_eq!(metric_count(&running.settings.telemetry, "otelcol_exporter_enqueue_size", &labels), Some(5));
     assert_eq!(running.balance().delivered, 10);
@@ -39,7 +39,7 @@ async fn as_many_requests_are_on_their_way_as_there_are_consumers() {
         running.consume(1).await.unwrap();
     }
     settle().await;
-    assert_eq!((to.attempts(), running.metric("in_flight_requests")), (4, 4.0));
+    assert_eq!((to.attempts(), running.metric("in_flight_requests")), (4, 4));
 }
 
 /// core#5952: data that cannot be enqueued was dropped before any retry, without a word to its sender.
@@ -51,7 +51,7 @@ async fn core_5952_a_full_queue_refuses_with_a_retryable_error_and_counts_it() {
     running.consume(3).await.unwrap();
     let error = running.consume(5).await.unwrap_err();
     assert_eq!((error.message(), error.is_permanent()), ("sending queue is full", false));
-    assert_eq!(running.metric("enqueue_failed_spans"), 5.0);
+    assert_eq!(running.metric("enqueue_failed_spans"), 5);
     assert_eq!((running.balance().returned, running.balance().held), (5, 6));
 }
 
@@ -151,7 +151,7 @@ async fn a_request_whose_waiting_caller_went_away_is_not_sent() {
     gone.abort();
     first.await.unwrap().unwrap();
     settle().await;
-    assert_eq!((to.attempts(), running.metric("queue_size")), (1, 0.0));
+    assert_eq!((to.attempts(), running.metric("queue_size")), (1, 0));
     assert_eq!(running.balance().returned, 2);
 }
 
@@ -168,8 +168,8 @@ async fn a_request_that_is_given_up_is_dropped_with_its_reason() {
         running.consume(1).await.unwrap();
         tokio::time::sleep(Duration::from_secs(600)).await;
         assert_eq!(running.balance().dropped.into_iter().collect::<Vec<_>>(), [(reason, 1)]);
-        assert_eq!(running.metric("send_failed_spans"), 1.0);
-        assert_eq!(running.metric("queue_size"), 0.0);
+        assert_eq!(running.metric("send_failed_spans"), 1);
+        assert_eq!(running.metric("queue_size"), 0);
     }
 }
 

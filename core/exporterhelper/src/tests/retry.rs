@@ -26,7 +26,7 @@ async fn a_caller_waits_until_its_request_is_delivered() {
 
     assert_eq!(began.elapsed().as_millis(), 12_500);
     assert_eq!((to.attempts(), to.ids()), (3, vec![0, 1, 2]));
-    assert_eq!(running.metric("sent_spans"), 3.0);
+    assert_eq!(running.metric("sent_spans"), 3);
     assert_eq!(running.balance().delivered, 3);
     let [Status::RecoverableError(_), Status::Ok] = &running.status.reports()[..] else {
         panic!("{:?}", running.status.reports())
@@ -48,7 +48,7 @@ async fn failures_end_with_the_references_texts() {
         let failed = running.consume(2).await.unwrap_err();
         assert_eq!(failed.message(), expected);
         assert_eq!(failed.is_permanent(), error.is_permanent());
-        assert_eq!(running.metric("send_failed_spans"), 2.0);
+        assert_eq!(running.metric("send_failed_spans"), 2);
         assert_eq!(running.balance().returned, 2);
     }
 }
@@ -105,7 +105,7 @@ async fn what_failed_of_a_request_is_sent_again_and_the_rest_is_not() {
     let running = Running::start(NO_QUEUE, &to).await;
     running.consume(8).await.unwrap();
     assert_eq!(to.taken_ids(), [[5, 6, 7]]);
-    assert_eq!((running.metric("sent_spans"), running.balance().delivered), (8.0, 8));
+    assert_eq!((running.metric("sent_spans"), running.balance().delivered), (8, 8));
 }
 
 #[tokio::test(start_paused = true)]

@@ -38,7 +38,7 @@ async fn what_fails_at_its_last_attempt_is_reported_and_dropped() {
     assert_eq!(error.undelivered_items, 12);
     assert_eq!(to.attempts(), 8, "one attempt each");
     assert_eq!(running.balance().dropped.into_iter().collect::<Vec<_>>(), [("shutdown", 12)]);
-    assert_eq!(running.metric("send_failed_spans"), 12.0);
+    assert_eq!(running.metric("send_failed_spans"), 12);
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,11 +34,11 @@ async fn a_request_is_acknowledged_when_it_is_kept_and_forgotten_when_it_is_deli
     batch.context.deadline = Some(std::time::Instant::now());
     running.exporter.consume(batch).await.unwrap();
     running.consume(3).await.unwrap();
-    assert_eq!((log.ids(), running.metric("queue_size")), (vec![0, 1, 2, 3, 4], 2.0));
+    assert_eq!((log.ids(), running.metric("queue_size")), (vec![0, 1, 2, 3, 4], 2));
     assert_eq!(running.balance().held, 5);
     to.wait_for_items(5).await;
     settle().await;
-    assert_eq!((log.records(), running.metric("queue_size")), (0, 0.0));
+    assert_eq!((log.records(), running.metric("queue_size")), (0, 0));
     let first = &to.taken()[0].context;
     assert_eq!(first.metadata.values("x-tenant"), ["a"]);
     assert_eq!(first.client_address, Some("10.1.2.3:5".parse().unwrap()));
@@ -59,7 +59,7 @@ async fn core_7198_a_full_disk_refuses_upstream_while_the_queue_drains_and_recov
     let error = running.consume(4).await.unwrap_err();
     assert!(!error.is_permanent());
     assert!(error.message().contains("no space left on device"), "{error}");
-    assert_eq!(running.metric("enqueue_failed_spans"), 4.0);
+    assert_eq!(running.metric("enqueue_failed_spans"), 4);
     to.wait_for_items(1).await;
     settle().await;
     assert_eq!(log.records(), 0, "removing works on a full disk");
@@ -85,7 +85,7 @@ async fn core_9451_a_queue_larger_than_its_new_limit_starts_and_drains() {
     let to = Scripted::new(|_, _| Answer::After(Duration::from_secs(1), Box::new(Answer::Ok)));
     let running = start("queue_size: 5, num_consumers: 1", &to, &log).await;
     running.payloads.lock().unwrap().skip(100);
-    assert_eq!(running.metric("queue_size"), 20.0);
+    assert_eq!(running.metric("queue_size"), 20);
     assert_eq!(running.consume(1).await.unwrap_err().message(), "sending queue is full");
     to.wait_for_items(16).await;
     settle().await;

@@ -131,15 +131,11 @@ proptest! {
     /// and nothing out of order but what was on its way.
     #[test]
     fn whatever_ends_when_everything_acknowledged_is_delivered(
-        lives in vec((vec(1_usize..5, 0..10), vec(0_u8..4, 10), 0_u64..5000), 1..6), batched: bool, retries: bool,
+        lives in vec((vec(1_usize..5, 0..10), vec(0_u8..4, 10), 0_u64..5000), 1..6), batched: bool,
     ) {
         block_on_paused(async {
             let log = Arc::<MemoryLog>::default();
-            let yaml = match (batched, retries) {
-                (true, _) => BATCH,
-                (_, true) => QUEUE,
-                (_, false) => QUEUE,
-            };
+            let yaml = if batched { BATCH } else { QUEUE };
             let mut delivered = Vec::new();
             let mut next_id = 0;
             for (requests, answers, life) in lives {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use spanbridge_component::{ComponentType, Config, Descriptor, Problem, Problems, Severity};
+use spanbridge_config::Diagnostics;
 
 /// A key that no component has.
 const NO_KEY_OF_OURS: &str = "no_such_key_anywhere";
@@ -9,19 +10,19 @@ const NO_KEY_OF_OURS: &str = "no_such_key_anywhere";
 /// The default, printed and read back, prints the same.
 pub fn the_default_survives_a_round_trip<C: Config>() {
     let printed = to_value(&C::default());
-    let read = from_value::<C>(printed.clone()).unwrap_or_else(|error| panic!("{error} in {printed}"));
+    let read = from_value::<C>(&printed).unwrap_or_else(|error| panic!("{error} in {printed}"));
     assert_eq!(to_value(&read), printed, "read back, the default is something else");
 }
 
 /// A document without keys is the default: `Default` is the only source of defaults.
 pub fn an_empty_document_is_the_default<C: Config>() {
-    let read = from_value::<C>(json!({})).unwrap_or_else(|error| panic!("{error} in an empty document"));
+    let read = from_value::<C>(&json!({})).unwrap_or_else(|error| panic!("{error} in an empty document"));
     assert_eq!(to_value(&read), to_value(&C::default()), "serde and `Default` disagree");
 }
 
 /// A key that the configuration does not have is an error that names it.
 pub fn unknown_keys_are_refused<C: Config>() {
-    let Err(error) = from_value::<C>(json!({ NO_KEY_OF_OURS: 1 })) else {
+    let Err(error) = from_value::<C>(&json!({ NO_KEY_OF_OURS: 1 })) else {
         panic!("an unknown key was accepted");
     };
     assert!(error.to_string().contains(NO_KEY_OF_OURS), "the error does not name the key: {error}");
@@ -77,6 +78,7 @@ fn to_value<C: Config>(config: &C) -> Value {
     serde_json::to_value(config).expect("a configuration serializes")
 }
 
-fn from_value<C: Config>(value: Value) -> Result<C, serde_json::Error> {
-    serde_json::from_value(value)
+/// Through our own deserializer, as every configuration is read: optional blocks need it. JSON is YAML.
+fn from_value<C: Config>(value: &Value) -> Result<C, Diagnostics> {
+    spanbridge_config::from_yaml(&value.to_string())
 }

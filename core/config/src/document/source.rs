@@ -152,6 +152,12 @@ impl SourceMap {
         self.get(span.source).map(|source| Location { source: source.clone(), span })
     }
 
+    /// The beginning of the first text: where to point for what is missing from the configuration as a whole. `None` if
+    /// there is no text.
+    pub fn beginning(&self) -> Option<Location> {
+        self.locate(Span { source: SourceId(0), start: Position::START, end: Position::START })
+    }
+
     /// Remembers that `span` holds a secret, so that no diagnostic shows it.
     pub fn hide(&self, span: Span) {
         if let Some(source) = self.get(span.source) {

@@ -77,7 +77,8 @@ impl Document {
     }
 
     /// Finds the place of a problem, whose path is relative to `node`; `path` is where `node` stands in the
-    /// configuration. A key that is absent is reported at the nearest value around it.
+    /// configuration. A key that is absent is reported at the nearest value around it, at last at the
+    /// beginning of the first text.
     pub fn diagnose(&self, problem: &Problem, node: &Node, path: &[&str]) -> Diagnostic {
         let mut dotted = path.join(".");
         let (mut here, mut span) = (Some(node), self.key_span(path).unwrap_or(node.span));
@@ -95,7 +96,7 @@ impl Document {
             message: problem.message.clone(),
             help: problem.help.clone(),
             path: dotted,
-            location: self.sources.locate(span),
+            location: self.sources.locate(span).or_else(|| self.sources.beginning()),
         };
         if let Some(node) = here {
             de::mask_reference(&mut diagnostic, node);

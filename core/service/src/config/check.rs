@@ -34,7 +34,7 @@ pub(super) fn all(definitions: &Definitions<'_>, service: &ServiceSection) -> Ve
             .help("a configuration needs at least a receiver, an exporter and a pipeline");
         return problems.into_found();
     }
-    sections(definitions, &mut problems);
+    sections(definitions, service, &mut problems);
     problems.at("service", |problems| {
         extensions(definitions, service, problems);
         problems.at("pipelines", |problems| pipelines(definitions, service, problems));
@@ -55,9 +55,11 @@ fn is_error(problem: &Problem) -> bool {
     problem.severity == spanbridge_component::Severity::Error
 }
 
-fn sections(definitions: &Definitions<'_>, problems: &mut Problems) {
+fn sections(definitions: &Definitions<'_>, service: &ServiceSection, problems: &mut Problems) {
     for kind in [Kind::Receiver, Kind::Exporter] {
-        if definitions.ids(kind).is_empty() && definitions.is_complete(kind.section()) {
+        // A pipeline that names none, or one that is not there, has its own error.
+        let is_asked_for = !service.pipelines.is_empty() || !definitions.is_complete("pipelines");
+        if !is_asked_for && definitions.ids(kind).is_empty() && definitions.is_complete(kind.section()) {
             problems.error(format!("no {kind} configuration specified in config"));
         }
     }

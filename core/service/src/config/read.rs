@@ -211,6 +211,7 @@ impl Reader<'_> {
     fn refuse_unknown_keys(&mut self, node: &Node, path: &[&str], known: &[&'static str]) {
         if !matches!(node.value, Value::Map(_) | Value::Null) {
             self.error_at_key(path, format!("expected a map, found {}", node.value.kind()), None);
+            self.incomplete.extend(path.last().map(|section| (*section).to_owned()));
         }
         for entry in node.entries() {
             let key = entry.key.text.as_str();

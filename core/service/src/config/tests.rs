@@ -37,6 +37,7 @@ fn every_mistake_is_reported_at_its_place_with_the_way_out() {
         ("nothing at all", String::new()),
         ("nothing but a service", "service: {pipelines: {}}\n".to_owned()),
         ("no receivers and no exporters", "processors: {mark: }\n".to_owned()),
+        ("a service that is no map", "receivers: {in: }\nexporters: {out: }\nservice: 1\n".to_owned()),
         ("no pipelines", "receivers: {in: }\nexporters: {out: }\n".to_owned()),
         ("an unknown section", with("exporter: {}\n")),
         ("a section that is no map", with("processors: [mark]\n")),

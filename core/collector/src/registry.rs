@@ -10,6 +10,7 @@ pub fn registry() -> Registry {
         .receiver(otlp_receiver::Factory)
         // Processors
         .processor(batch_processor::Factory)
+        .processor(k8s_attributes_processor::Factory)
         .processor(memory_limiter_processor::Factory::default())
         .processor(resource_processor::Factory)
         // Exporters

@@ -1,0 +1,100 @@
+//! How the API is reached.
+
+use std::net::IpAddr;
+
+use http::header::{HeaderValue, USER_AGENT};
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use crate::config::Config;
+
+/// Where and as whom, as the configuration says it.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
+    auth_type: String,
+    context: Option<String>,
+    kube_config_path: Option<String>,
+    user_agent: HeaderValue,
+}
+
+const HOST: &str = "KUBERNETES_SERVICE_HOST";
+const PORT: &str = "KUBERNETES_SERVICE_PORT";
+
+impl Access {
+    pub(crate) fn new(config: &Config, user_agent: &str) -> Self {
+        let given = |text: &String| (!text.is_empty()).then(|| text.clone());
+        Self {
+            auth_type: config.auth_type.clone(),
+            context: given(&config.context),
+            kube_config_path: given(&config.kube_config_path),
+            user_agent: HeaderValue::from_str(user_agent).unwrap_or(HeaderValue::from_static("spanbridge")),
+        }
+    }
+
+    /// A client. It reads files, and connects to nothing yet. The token of a service account is read again every minute,
+    /// as it rotates; whoever is refused all the same makes a new client.
+    ///
+    /// # Errors
+    /// What is missing, in the reference's words where it has some.
+    pub(crate) async fn client(&self) -> Result<Client, String> {
+        let mut config = match self.auth_type.as_str() {
+            "kubeConfig" => self.from_file().await?,
+            "none" => without_credentials()?,
+            _ => {
+                environment()?;
+                kube::Config::incluster_env()
+                    .map_err(|error| format!("unable to load k8s config: {}", chain(&error)))?
+            }
+        };
+        // Retries are up to whoever watches: only there it is known what the server asked for.
+        config.default_retry = false;
+        config.headers.push((USER_AGENT, self.user_agent.clone()));
+        Client::try_from(config)
+            .map_err(|error| format!("cannot set up the Kubernetes client: {}", chain(&error)))
+    }
+
+    async fn from_file(&self) -> Result<kube::Config, String> {
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        let loaded = match &self.kube_config_path {
+            Some(path) => match Kubeconfig::read_from(path) {
+                Ok(file) => kube::Config::from_custom_kubeconfig(file, &options).await,
+                Err(error) => Err(error),
+            },
+            None => kube::Config::from_kubeconfig(&options).await,
+        };
+        loaded
+            .map_err(|error| format!("error connecting to k8s with auth_type=kubeConfig: {}", chain(&error)))
+    }
+}
+
+fn environment() -> Result<(String, String), String> {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    variable(HOST)
+        .zip(variable(PORT))
+        .ok_or_else(|| format!("unable to load k8s config, {HOST} and {PORT} must be defined"))
+}
+
+fn without_credentials() -> Result<kube::Config, String> {
+    let (host, port) = environment()?;
+    let bracketed = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
+    let authority = if bracketed { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let uri = format!("https://{authority}").parse();
+    let uri = uri.map_err(|error| format!("{HOST} and {PORT} are no address: {authority}: {error}"))?;
+    let mut config = kube::Config::new(uri);
+    config.accept_invalid_certs = true;
+    Ok(config)
+}
+
+/// An error with its sources.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,114 @@
+//! Bodies of answers: pages of lists, and the events of a watch, one a line.
+
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use kube::client::Body;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::failure::{Failure, Status};
+
+/// The most that is read of one page of a list.
+pub(super) const PAGE_BYTES_MAX: usize = 64 << 20;
+/// The most that is read of one event: several times the 1.5 MiB that an object may have.
+const EVENT_BYTES_MAX: usize = 8 << 20;
+/// A list answers, and goes on, within this time.
+const LIST_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// One page of a list.
+#[derive(Debug, Deserialize)]
+#[serde(bound = "T: DeserializeOwned")]
+pub(super) struct Page<T> {
+    #[serde(default)]
+    pub(super) metadata: PageMetadata,
+    #[serde(default = "Vec::new")]
+    pub(super) items: Vec<T>,
+}
+
+/// Where a page stands.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct PageMetadata {
+    pub(super) resource_version: String,
+    /// Asks for the next page; empty on the last one.
+    pub(super) r#continue: String,
+}
+
+/// What a watch tells.
+#[derive(Debug, Deserialize)]
+#[serde(bound = "T: DeserializeOwned")]
+pub(super) struct Event<T> {
+    pub(super) r#type: String,
+    pub(super) object: T,
+}
+
+/// Reads a body to its end.
+pub(super) async fn whole(body: Body) -> Result<Vec<u8>, Failure> {
+    let mut chunks = Box::pin(chunks(body));
+    let mut whole = Vec::new();
+    loop {
+        let next = timeout(LIST_IDLE_MAX, chunks.next());
+        let Ok(next) = next.await else {
+            return Err(Failure::Connection("the answer does not go on".into()));
+        };
+        let Some(chunk) = next.transpose()? else { return Ok(whole) };
+        if whole.len() + chunk.len() > PAGE_BYTES_MAX {
+            return Err(Failure::TooLarge);
+        }
+        whole.extend_from_slice(&chunk);
+    }
+}
+
+fn chunks(body: Body) -> impl Stream<Item = Result<bytes::Bytes, Failure>> + Send {
+    use http_body_util::BodyExt;
+    body.into_data_stream().map(|chunk| chunk.map_err(|error| Failure::of_error(&error)))
+}
+
+/// The events of a watch.
+pub(super) struct Events {
+    chunks: std::pin::Pin<Box<dyn Stream<Item = Result<bytes::Bytes, Failure>> + Send>>,
+    buffer: Vec<u8>,
+    /// How much of the buffer has been looked at, and has no end of a line.
+    searched: usize,
+}
+
+impl Events {
+    pub(super) fn new(body: Body) -> Self {
+        Self { chunks: Box::pin(chunks(body)), buffer: Vec::new(), searched: 0 }
+    }
+
+    /// The next event; `None` when the server has ended the watch. Safe to cancel.
+    pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<Event<T>>, Failure> {
+        loop {
+            if let Some(end) = self.buffer.iter().skip(self.searched).position(|byte| *byte == b'\n') {
+                let end = self.searched + end;
+                let event = self.buffer.get(..end).filter(|line| !line.trim_ascii().is_empty()).map(parse);
+                self.buffer.drain(..=end);
+                self.searched = 0;
+                if let Some(event) = event {
+                    return event.map(Some);
+                }
+                continue;
+            }
+            self.searched = self.buffer.len();
+            // What is left without an end of the line was cut off.
+            let Some(chunk) = self.chunks.next().await.transpose()? else { return Ok(None) };
+            if self.buffer.len() + chunk.len() > EVENT_BYTES_MAX + chunk.len().min(EVENT_BYTES_MAX) {
+                return Err(Failure::TooLarge);
+            }
+            self.buffer.extend_from_slice(&chunk);
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<Event<T>, Failure> {
+    let unreadable = |error| Failure::Server(format!("the watch sent what cannot be read: {error}"));
+    let event: Event<T> = serde_json::from_slice(line).map_err(unreadable)?;
+    if event.r#type != "ERROR" {
+        return Ok(event);
+    }
+    let event: Event<Status> = serde_json::from_slice(line).map_err(unreadable)?;
+    Err(Failure::of_status(event.object, None))
+}

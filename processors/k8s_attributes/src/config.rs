@@ -1,0 +1,206 @@
+//! What users write under `processors::k8s_attributes`.
+
+mod association;
+mod extract;
+mod filter;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use spanbridge_component::{Problems, Validate};
+use spanbridge_config::{Duration, nearest};
+
+pub use association::{AssociationConfig, AssociationSourceConfig};
+pub(crate) use extract::anchored;
+pub use extract::{ExtractConfig, FieldRuleConfig};
+pub use filter::{FilterConfig, FilterTermConfig, Namespaces};
+
+/// Configuration of the `k8s_attributes` processor (reference: contrib-components, B.1).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How to reach the Kubernetes API: `serviceAccount` (default; the account of the pod that this runs in),
+    /// `kubeConfig` (a kubeconfig file) or `none` (no credentials, and the certificate of the server is not checked).
+    pub auth_type: String,
+
+    /// The context of the kubeconfig file. Default: its current context. Only for `auth_type: kubeConfig`.
+    pub context: String,
+
+    /// The kubeconfig file. Default: what `KUBECONFIG` names, else `.kube/config` in the home folder. Only for
+    /// `auth_type: kubeConfig`.
+    pub kube_config_path: String,
+
+    /// Requests a second to the API after a burst. Default 5, which 0 means too; a negative number means no limit.
+    pub kube_api_qps: f64,
+
+    /// Requests that may follow one another without a pause. Default 10, which 0 means too.
+    pub kube_api_burst: u32,
+
+    /// Only adds `k8s.pod.ip` from the connection and asks no API: a processor in the next collector does the rest.
+    /// Default false.
+    pub passthrough: bool,
+
+    /// What to add.
+    pub extract: ExtractConfig,
+
+    /// Which pods to watch.
+    pub filter: FilterConfig,
+
+    /// How to find the pod of a resource. Of the rules the first whose sources all have a value decides, whether it
+    /// finds a pod or not. Default: by `k8s.pod.ip`, `ip`, the address of the connection, or `host.name` if that is an
+    /// address.
+    pub pod_association: Vec<AssociationConfig>,
+
+    /// Which pods to leave alone.
+    pub exclude: ExcludeConfig,
+
+    /// Whether the start waits until everything has been listed. Default false: telemetry flows at once, and is not
+    /// enriched until then.
+    pub wait_for_metadata: bool,
+
+    /// How long the start waits at most; it fails when that is not enough. Default `10s`. Only with
+    /// `wait_for_metadata: true`.
+    pub wait_for_metadata_timeout: Duration,
+
+    /// How often the pods that are known are indexed anew, without asking the API. Default `5m`; `0s`: never.
+    pub watch_sync_period: Duration,
+
+    /// How long what was deleted can still be found: its last telemetry arrives later. Default `120s`; `0s`: not at all.
+    pub pod_delete_grace_period: Duration,
+
+    /// Which generation of the semantic conventions names attributes: `v1` (default: `k8s.pod.label.<key>`,
+    /// `container.image.tags`), `v0` (`k8s.pod.labels.<key>`, `container.image.tag`) or `both`. Stands for the feature
+    /// gates `processor.k8sattributes.EmitV1K8sConventions` and `...DontEmitV0K8sConventions`.
+    pub semantic_conventions: Conventions,
+}
+
+/// Which pods to leave alone.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExcludeConfig {
+    /// Pods by name. An empty list stands for `jaeger-agent` and `jaeger-collector`.
+    pub pods: Vec<ExcludedPodConfig>,
+}
+
+/// Pods to leave alone, by name.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExcludedPodConfig {
+    /// A regular expression, which matches anywhere in the name unless it is anchored.
+    pub name: String,
+}
+
+/// A generation of the semantic conventions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Conventions {
+    /// The names before the conventions became stable.
+    V0,
+    /// The stable names.
+    #[default]
+    V1,
+    /// Both, while dashboards move from one to the other.
+    Both,
+}
+
+impl Conventions {
+    /// Whether the old names are written.
+    pub const fn old(self) -> bool {
+        matches!(self, Self::V0 | Self::Both)
+    }
+
+    /// Whether the stable names are written.
+    pub const fn stable(self) -> bool {
+        matches!(self, Self::V1 | Self::Both)
+    }
+}
+
+/// How the API is reached.
+pub(crate) const AUTH_TYPES: [&str; 3] = ["serviceAccount", "kubeConfig", "none"];
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            auth_type: AUTH_TYPES[0].to_owned(),
+            context: String::new(),
+            kube_config_path: String::new(),
+            kube_api_qps: 5.0,
+            kube_api_burst: 10,
+            passthrough: false,
+            extract: ExtractConfig::default(),
+            filter: FilterConfig::default(),
+            pod_association: Vec::new(),
+            exclude: ExcludeConfig::default(),
+            wait_for_metadata: false,
+            wait_for_metadata_timeout: Duration::from_secs(10),
+            watch_sync_period: Duration::from_secs(300),
+            pod_delete_grace_period: Duration::from_secs(120),
+            semantic_conventions: Conventions::V1,
+        }
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self, problems: &mut Problems) {
+        self.validate_access(problems);
+        problems.at("extract", |problems| self.extract.validate(self.semantic_conventions, problems));
+        problems.nested("filter", &self.filter);
+        problems.at("pod_association", |problems| association::validate(&self.pod_association, problems));
+        problems.nested("exclude", &self.exclude);
+    }
+}
+
+impl Config {
+    fn validate_access(&self, problems: &mut Problems) {
+        let auth_type = self.auth_type.as_str();
+        if auth_type == "tls" {
+            problems
+                .error_at("auth_type", "invalid authType for kubernetes: tls")
+                .help("client certificates come from a kubeconfig file: auth_type: kubeConfig");
+        } else if !AUTH_TYPES.contains(&auth_type) {
+            problems
+                .error_at("auth_type", format!("invalid authType for kubernetes: {auth_type}"))
+                .help(suggestion(auth_type, &AUTH_TYPES));
+        } else if auth_type == "none" && !self.passthrough {
+            let warning =
+                "with auth_type \"none\" the certificate of the Kubernetes API server is not checked";
+            problems.warn_at("auth_type", warning);
+        }
+        if auth_type != "kubeConfig" {
+            for (key, value) in [("context", &self.context), ("kube_config_path", &self.kube_config_path)] {
+                if !value.is_empty() {
+                    problems.error_at(key, format!("{key} is only for auth_type \"kubeConfig\""));
+                }
+            }
+        }
+        if !self.kube_api_qps.is_finite() {
+            problems.error_at("kube_api_qps", "kube_api_qps must be a finite number");
+        }
+        if self.wait_for_metadata && self.wait_for_metadata_timeout.is_zero() {
+            let message = "wait_for_metadata_timeout must be greater than 0 with wait_for_metadata";
+            problems.error_at("wait_for_metadata_timeout", message);
+        }
+    }
+}
+
+impl Validate for ExcludeConfig {
+    fn validate(&self, problems: &mut Problems) {
+        problems.at("pods", |problems| {
+            for (index, pod) in self.pods.iter().enumerate() {
+                if let Err(error) = regex::Regex::new(&pod.name) {
+                    let message = format!("invalid regex pattern for exclude pod name {:?}", pod.name);
+                    problems.at(index, |problems| {
+                        problems.error_at("name", message).help(error.to_string());
+                    });
+                }
+            }
+        });
+    }
+}
+
+/// What to write instead of `name`.
+pub(crate) fn suggestion(name: &str, valid: &[&'static str]) -> String {
+    match nearest(name, valid.iter().copied()) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None => format!("one of {}", valid.join(", ")),
+    }
+}

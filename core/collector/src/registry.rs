@@ -21,8 +21,11 @@ pub fn registry() -> Registry {
         // Connectors
         .connector(forward_connector::Factory)
         // Extensions
+        .extension(any_auth_extension::Factory)
         .extension(basicauth_extension::Factory)
+        .extension(bearertokenauth_extension::Factory)
         .extension(file_storage_extension::Factory)
+        .extension(headers_setter_extension::Factory)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use spanbridge_component::{
@@ -65,6 +65,15 @@ impl ClientAuthConfig {
             }
         }
     }
+}
+
+/// Checks a header that holds credentials and makes it what is sent: marked as sensitive, so that HTTP/2 does not put it
+/// into its tables, and with binary values (names that end in `-bin`) in base64.
+///
+/// # Errors
+/// A name that belongs to the protocol or is none, or a value that no header may hold; the value is not in the text.
+pub fn credential_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
+    crate::grpc::credential_header(name, value)
 }
 
 /// What the transport knows of a client, for authenticators.

@@ -11,6 +11,8 @@ pub mod server;
 pub mod status;
 pub mod timeout;
 
+pub(crate) use client_config::header as credential_header;
+
 pub use client::{Channel, ChannelError, ChannelSettings, UnaryResponse};
 pub use client_config::{
     Balancer, CLIENT_UNSUPPORTED, ClientConfig, ClientKeepalive, ClientTls, Compression,

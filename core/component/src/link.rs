@@ -42,6 +42,18 @@ impl Link {
         self.0.load().as_ref().map(|target| target.0.clone())
     }
 
+    /// Hands `batch` on: [`Consumer::consume`] without a future on the heap.
+    ///
+    /// # Errors
+    /// As the consumer that it leads to; a retryable one if it leads nowhere.
+    pub async fn hand_on(&self, batch: Batch) -> Result<(), ConsumeError> {
+        match self.next() {
+            Some(next) => next.consume(batch).await,
+            None => Err(ConsumeError::retryable("nothing takes telemetry from here any more")
+                .with_code(Code::Unavailable)),
+        }
+    }
+
     /// Whether it leads anywhere now.
     pub fn is_connected(&self) -> bool {
         self.0.load().is_some()
@@ -51,11 +63,7 @@ impl Link {
 #[async_trait]
 impl Consumer for Link {
     async fn consume(&self, batch: Batch) -> Result<(), ConsumeError> {
-        match self.next() {
-            Some(next) => next.consume(batch).await,
-            None => Err(ConsumeError::retryable("nothing takes telemetry from here any more")
-                .with_code(Code::Unavailable)),
-        }
+        self.hand_on(batch).await
     }
 
     fn capabilities(&self) -> Capabilities {

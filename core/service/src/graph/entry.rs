@@ -21,7 +21,7 @@ impl Entry {
 impl Consumer for Entry {
     async fn consume(&self, batch: Batch) -> Result<(), ConsumeError> {
         let mut offer = Offer(self.ledger.take(batch.signal(), batch.items()));
-        let result = self.link.consume(batch).await;
+        let result = self.link.hand_on(batch).await;
         if result.is_ok() {
             offer.0.delivered(usize::MAX);
         }

@@ -10,22 +10,26 @@ use tokio::time::{Instant, sleep_until};
 
 use super::gate::Gates;
 use super::layout::{Entries, Layout};
-use super::lifecycle::{Failure, failure, share};
+use super::lifecycle::{Failure, failure, failure_of, share};
 use super::{Key, Node, StartFailure};
+use crate::books::Books;
 
 /// How long components that cannot run beside their successors may take to end, all together, while calls wait.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// How long a successor has to take what a component held that was replaced while calls waited.
-const HAND_OVER_MAX: Duration = Duration::from_secs(10);
+/// The reason in the books for what a successor did not take.
+const NOT_HANDED_OVER: &str = "not_handed_over";
 /// How long to wait before a successor that is full is asked again.
 const HAND_OVER_RETRY: Duration = Duration::from_millis(50);
+
+/// What components held that have ended, for their successors.
+pub(super) type Held = BTreeMap<Key, Vec<Batch>>;
 
 /// The state of one reload between its steps.
 #[derive(Default)]
 pub(super) struct Exchange {
     gates: Gates,
     /// What components held that have ended; it goes to those who come in their place.
-    held: BTreeMap<Key, Vec<Batch>>,
+    pub(super) held: Held,
     /// Those that were told to start, in that order.
     pub(super) started: Vec<Arc<Node>>,
 }
@@ -55,7 +59,8 @@ impl Exchange {
         Ok(())
     }
 
-    /// Stops what goes out, starts what comes in, and points every edge of the target.
+    /// Stops what goes out, starts what comes in, and points every edge of the target. What the former held is then for
+    /// the caller to hand over.
     ///
     /// Calls into what is about to start wait. After an error they wait on, and what was stopped has stopped: the next
     /// exchange goes back.
@@ -74,7 +79,6 @@ impl Exchange {
         self.start(&fresh, target).await?;
         self.gates.open(target);
         target.connect(&self.gates);
-        self.hand_over(target).await;
         self.start(&fresh_receivers, target).await
     }
 
@@ -104,36 +108,62 @@ impl Exchange {
             }
         }
     }
-
-    /// Gives what ended components held to those in their place.
-    async fn hand_over(&mut self, target: &Layout) {
-        let deadline = Instant::now() + HAND_OVER_MAX;
-        for (key, held) in std::mem::take(&mut self.held) {
-            let door = target.nodes.get(&key).and_then(|node| node.door());
-            let _ = hand_over(&key, held, door, deadline).await;
-        }
-    }
 }
 
-/// Ends components to which nothing leads any more, upstream first, within `timeout`; gives what they hold to their
-/// successors. Runs beside the new graph.
-pub(super) async fn wind_up(
-    stages: Vec<Vec<Arc<Node>>>,
-    successors: BTreeMap<Key, Arc<dyn Consumer>>,
-    timeout: Duration,
-) -> Vec<Failure> {
-    let end = Instant::now() + timeout;
-    let mut failures = Vec::new();
-    for (index, stage) in stages.iter().enumerate() {
-        let deadline = share(end, stages.len() - index);
-        for (node, held, failed) in wind_up_stage(stage, &|key| successors.contains_key(key), deadline).await
-        {
-            failures.extend(failed);
-            let successor = successors.get(node.key()).cloned();
-            failures.extend(hand_over(node.key(), held, successor, deadline).await);
-        }
+/// What goes on beside the new graph.
+pub(super) struct WindUp {
+    /// Components to which nothing leads any more, upstream first.
+    pub(super) stages: Vec<Vec<Arc<Node>>>,
+    /// What others held that have ended already.
+    pub(super) held: Held,
+    /// Who gets what the former hold.
+    pub(super) successors: BTreeMap<Key, Arc<dyn Consumer>>,
+    /// Where it is booked what nobody takes.
+    pub(super) books: Books,
+}
+
+impl WindUp {
+    /// Whether there is nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.stages.is_empty() && self.held.is_empty()
     }
-    failures
+
+    /// Ends the components and hands over what there is, within `timeout`.
+    pub(super) async fn run(mut self, timeout: Duration) -> Vec<Failure> {
+        let end = Instant::now() + timeout;
+        let mut failures = Vec::new();
+        for (key, held) in std::mem::take(&mut self.held) {
+            failures.extend(self.hand_over(&key, held, end).await);
+        }
+        for (index, stage) in self.stages.iter().enumerate() {
+            let deadline = share(end, self.stages.len() - index);
+            for (node, held, failed) in
+                wind_up_stage(stage, &|key| self.successors.contains_key(key), deadline).await
+            {
+                failures.extend(failed);
+                failures.extend(self.hand_over(node.key(), held, deadline).await);
+            }
+        }
+        failures
+    }
+
+    /// Gives what a component held to the one in its place, in order, again and again while that one is full.
+    async fn hand_over(&self, key: &Key, held: Vec<Batch>, deadline: Instant) -> Option<Failure> {
+        let (mut undelivered_items, mut reason) = (0, "nothing is in its place".to_owned());
+        for batch in held {
+            let (signal, items) = (batch.signal(), batch.items());
+            if let Some(successor) = self.successors.get(key) {
+                match offer(batch, successor.as_ref(), deadline).await {
+                    Ok(()) => continue,
+                    Err(error) => reason = error,
+                }
+            }
+            undelivered_items += items;
+            self.books.component(key).take(signal, items).dropped(items, NOT_HANDED_OVER);
+        }
+        let message = format!("what it held could not be given to its successor: {reason}");
+        (undelivered_items > 0).then(|| failure_of(key, ShutdownError { message, undelivered_items }))
+    }
 }
 
 /// Ends components that do not depend on one another; returns what those held who have a successor.
@@ -159,34 +189,7 @@ async fn wind_up_stage<'a>(
     join_all(ends).await
 }
 
-/// Gives what a component held to the one in its place, again and again while that one is full.
-async fn hand_over(
-    key: &Key,
-    held: Vec<Batch>,
-    successor: Option<Arc<dyn Consumer>>,
-    deadline: Instant,
-) -> Option<Failure> {
-    let mut undelivered_items = 0;
-    let mut reason = "nothing is in its place".to_owned();
-    for batch in held {
-        let Some(successor) = &successor else {
-            undelivered_items += batch.items();
-            continue;
-        };
-        let items = batch.items();
-        if let Err(error) = offer(batch, successor.as_ref(), deadline).await {
-            undelivered_items += items;
-            reason = error;
-        }
-    }
-    if undelivered_items == 0 {
-        return None;
-    }
-    let message = format!("what it held could not be given to its successor: {reason}");
-    let error = ShutdownError { message, undelivered_items };
-    Some(super::lifecycle::failure_of(key, error))
-}
-
+/// Offers a batch until it is taken, or can not be, or `deadline` has come.
 async fn offer(batch: Batch, successor: &dyn Consumer, deadline: Instant) -> Result<(), String> {
     // The callers of what is handed over have gone: their deadlines mean nothing any more.
     let mut batch = batch;

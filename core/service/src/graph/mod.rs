@@ -19,6 +19,7 @@ pub use layout::CreateError;
 pub use lifecycle::{Failure, ShutdownReport, StartFailure};
 pub use reload::{Changes, ReloadError};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub(crate) struct Graph {
     shared: Shared,
     /// Components that reloads took out and that still end.
     winding: JoinSet<Vec<Failure>>,
+    /// Components to which those hand over what they hold. May name some that have got it all.
+    heirs: BTreeSet<Key>,
 }
 
 /// What every component of the process shares.
@@ -68,6 +71,6 @@ impl Graph {
         let shared = Shared { environment, board: board.clone(), books, draining };
         let layout = Layout::build(Arc::new(config), &shared, &Nodes::new(), &Entries::new())?;
         layout.connect(&gate::Gates::default());
-        Ok(Self { layout, shared, winding: JoinSet::new() })
+        Ok(Self { layout, shared, winding: JoinSet::new(), heirs: BTreeSet::new() })
     }
 }

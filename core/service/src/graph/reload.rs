@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use spanbridge_component::Kind;
 
-use super::exchange::{Exchange, Order, wind_up};
+use super::exchange::{Exchange, Held, Order, WindUp};
 use super::layout::{CreateError, Layout, Nodes};
 use super::plan::Plan;
 use super::{Graph, Key, Node, StartFailure, diff};
@@ -57,10 +57,11 @@ impl Graph {
         let kept = diff::unchanged(&self.layout, &config, &Plan::of(&config));
         let next = Layout::build(config, &self.shared, &kept, &self.layout.entries)?;
         let changes = Changes::between(&self.layout, &next);
+        self.await_heirs(&next).await;
         let mut exchange = Exchange::default();
         match self.forward(&next, &mut exchange, timeout).await {
             Ok(()) => {
-                self.commit(next, timeout).await;
+                self.commit(next, exchange, timeout).await;
                 Ok(changes)
             }
             Err(failure) => match self.back(next, exchange, timeout).await {
@@ -122,29 +123,47 @@ impl Graph {
         let order = Order { target: &former, source: &mut next, out, fresh, timeout };
         let outcome = exchange.run(order).await;
         self.layout = former;
-        outcome.map_err(|failure| failure.to_string())
+        outcome.map_err(|failure| failure.to_string())?;
+        self.wind_up(Vec::new(), exchange.held, timeout).await;
+        Ok(())
+    }
+
+    /// Waits, if something goes to which an earlier reload still hands over, until that is done, which is bounded.
+    async fn await_heirs(&mut self, next: &Layout) {
+        let goes = |key: &Key| !diff::is_in_both(&self.layout, next, key);
+        if self.heirs.iter().any(goes) {
+            while self.winding.join_next().await.is_some() {}
+        }
     }
 
     /// Makes `next` the graph, and ends in the background what it does not have.
-    async fn commit(&mut self, next: Layout, timeout: Duration) {
-        let gone: Vec<Arc<Node>> = self
-            .layout
-            .nodes
-            .iter()
-            .filter(|(key, node)| !diff::is_in_both(&self.layout, &next, key) && node.instance.is_running())
-            .map(|(_, node)| node.clone())
-            .collect();
-        let door = |node: &Arc<Node>| Some((node.key().clone(), next.nodes.get(node.key())?.door()?));
-        let successors: BTreeMap<_, _> = gone.iter().filter_map(door).collect();
+    async fn commit(&mut self, next: Layout, exchange: Exchange, timeout: Duration) {
+        let is_gone = |(key, node): &(&Key, &Arc<Node>)| {
+            !diff::is_in_both(&self.layout, &next, key) && node.instance.is_running()
+        };
+        let gone = self.layout.nodes.iter().filter(is_gone).map(|(_, node)| node.clone()).collect();
         let stages = self.layout.stop_order(gone);
         self.layout = next;
         self.shared.books.forget_idle(&|owner| self.layout.owns(owner));
+        self.wind_up(stages, exchange.held, timeout).await;
+    }
+
+    /// Ends components in the background, and gives what they hold, and `held`, to those of their name in the graph.
+    async fn wind_up(&mut self, stages: Vec<Vec<Arc<Node>>>, held: Held, timeout: Duration) {
         while self.winding.try_join_next().is_some() {}
         if self.winding.len() >= WINDING_MAX {
             self.winding.join_next().await;
         }
-        if !stages.is_empty() {
-            self.winding.spawn(wind_up(stages, successors, timeout));
+        if self.winding.is_empty() {
+            self.heirs.clear();
+        }
+        let keys = stages.iter().flatten().map(|node| node.key()).chain(held.keys());
+        let heir = |key: &Key| Some((key.clone(), self.layout.nodes.get(key)?.door()?));
+        let successors: BTreeMap<_, _> = keys.filter_map(heir).collect();
+        self.heirs.extend(successors.keys().cloned());
+        let wind_up = WindUp { stages, held, successors, books: self.shared.books.clone() };
+        if !wind_up.is_empty() {
+            self.winding.spawn(wind_up.run(timeout));
         }
     }
 }

@@ -252,6 +252,7 @@ async fn what_was_stopped_for_a_component_that_does_not_start_is_made_anew_and_g
     let error = run.reload(&line("", "{storage: ext, start: fail}", "")).await.unwrap_err();
 
     assert!(matches!(error, ReloadError::Start(_)), "{error}");
+    run.settle().await;
     assert_eq!(
         run.recorder.take(),
         [
@@ -289,6 +290,32 @@ async fn a_port_that_is_taken_brings_the_former_receivers_back() {
     assert_eq!(run.recorder.running(), ["in", "in/3", "out"]);
     assert!(run.graph.shutdown(TIMEOUT).await.is_clean());
     assert_eq!(run.recorder.running(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_successor_does_not_take_is_reported_and_booked_as_dropped() {
+    let mut run = Run::of(&line("", "{hold: true}", "")).await;
+    run.entrance(Signal::Traces).consume(batch(Signal::Traces)).await.unwrap();
+    run.reload(&line("", "{consume: fail}", "")).await.unwrap();
+    let report = run.graph.shutdown(TIMEOUT).await;
+    let failed: Vec<_> = report.failures.iter().map(|f| (f.id.as_str(), f.undelivered_items)).collect();
+    assert_eq!(failed, [("out", 1)]);
+    let balance =
+        &report.accounts.iter().find(|a| a.owner.to_string() == "\"out\" exporter").unwrap().balance;
+    assert_eq!(balance.dropped.get("not_handed_over"), Some(&1));
+}
+
+#[tokio::test]
+async fn a_component_that_still_inherits_is_not_replaced_before_it_has_got_everything() {
+    let mut run = Run::of(&line("", "{hold: true}", "")).await;
+    run.entrance(Signal::Traces).consume(batch(Signal::Traces)).await.unwrap();
+    run.recorder.take();
+    run.reload(&line("", "{hold: true, knob: 1}", "")).await.unwrap();
+    run.reload(&line("", "{hold: true, knob: 2}", "")).await.unwrap();
+    run.reload(&line("", "{knob: 3}", "")).await.unwrap();
+    run.settle().await;
+    let events = run.recorder.take();
+    assert_eq!(events.iter().filter(|event| *event == "consume traces out").count(), 3, "{events:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -55,14 +55,24 @@ impl Payload {
         Ok(Received { payload, repaired_strings: census.invalid_strings })
     }
 
-    /// Appends another payload, sharing its bytes. It must be of the same signal, as everything in one pipeline is: debug
-    /// builds assert that, release builds leave this payload as it was.
-    pub fn append(&mut self, other: Payload) {
-        debug_assert_eq!(self.signal, other.signal, "payloads of different signals cannot be merged");
-        if other.signal == self.signal {
-            self.items += other.items;
-            self.segments.extend(other.segments);
+    /// Appends another payload, sharing its bytes.
+    ///
+    /// # Errors
+    /// The other payload, if it is of another signal: those cannot be merged.
+    pub fn try_append(&mut self, other: Payload) -> Result<(), Payload> {
+        if other.signal != self.signal {
+            return Err(other);
         }
+        self.items += other.items;
+        self.segments.extend(other.segments);
+        Ok(())
+    }
+
+    /// As [`Payload::try_append`], for payloads of one pipeline, which are of one signal. Debug builds assert that; release
+    /// builds leave this payload as it was, and the other is gone.
+    pub fn append(&mut self, other: Payload) {
+        let appended = self.try_append(other);
+        debug_assert!(appended.is_ok(), "payloads of different signals cannot be merged");
     }
 
     pub(crate) fn into_segments(self) -> SmallVec<[Bytes; 1]> {

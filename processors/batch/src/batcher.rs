@@ -1,12 +1,12 @@
 //! From a request to the batches that carry it.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use spanbridge_component::{
-    Acknowledges, Batch, BuildError, ConsumeError, Consumer, Metadata, Payload, Settings,
+    Acknowledges, Batch, BuildError, ConsumeError, Consumer, Ledger, Metadata, Payload, Settings,
 };
 use tokio::select;
 use tokio::sync::OwnedSemaphorePermit;
@@ -19,7 +19,7 @@ use tracing::Instrument;
 use crate::flight::Flight;
 use crate::outcome::{Outcome, Outcomes, Resolver};
 use crate::room::{Room, Taken};
-use crate::shards::{Charter, Closed, Key, Limits, Opened, Overflow, Pushed, Shards, key_of};
+use crate::shards::{Charter, Closed, Key, Limits, Opened, Overflow, Pushed, Request, Shards, key_of};
 use crate::telemetry::{Metrics, Trigger};
 use crate::{Acknowledge, Config};
 
@@ -32,6 +32,7 @@ pub(crate) struct Batcher {
     pub(crate) next: Arc<dyn Consumer>,
     acknowledge: Acknowledge,
     pub(crate) metrics: Metrics,
+    ledger: Ledger,
     /// Cancelled when the time to drain is over.
     pub(crate) cut_off: CancellationToken,
     /// Cancelled when nothing more is taken.
@@ -43,6 +44,8 @@ pub(crate) struct Batcher {
     tasks: TaskTracker,
     span: tracing::Span,
     undelivered: AtomicUsize,
+    /// Whether batches are being refused, and kept to be tried again.
+    refused: AtomicBool,
 }
 
 /// Keeps a shard alive; see [`Shards::release`].
@@ -71,6 +74,8 @@ impl Batcher {
             next,
             acknowledge: config.acknowledge,
             metrics,
+            ledger: settings.ledger.clone(),
+            refused: AtomicBool::new(false),
             cut_off: CancellationToken::new(),
             stopped: CancellationToken::new(),
             limits,
@@ -92,17 +97,45 @@ impl Batcher {
         }
     }
 
-    /// Puts the items of `batch` into batches; returns their outcomes.
+    /// Notes what became of the last try; the log says when batches begin to be refused, and when that is over.
+    pub(crate) fn note_try(&self, answer: &Result<(), ConsumeError>) {
+        let refused = answer.is_err();
+        // The common case is a load; a swap would be a write that all exports share.
+        if self.refused.load(Ordering::Relaxed) == refused
+            || self.refused.swap(refused, Ordering::Relaxed) == refused
+        {
+            return;
+        }
+        match answer {
+            Err(error) => {
+                tracing::warn!(error = %error, "Batches are refused; keeping them and trying again")
+            }
+            Ok(()) => tracing::info!("Batches are taken again"),
+        }
+    }
+
+    /// Puts the items of `batch` into batches; returns their outcomes. For what is `accepted`, which the caller is told at
+    /// once, it takes responsibility in the books.
     ///
     /// Dropped while it waits, it has handed on all of what it took or none, except for a request that is larger than
     /// `send_batch_max_size`: of that some parts may go.
-    pub(crate) async fn take(self: &Arc<Self>, batch: Batch) -> Result<Outcomes, ConsumeError> {
+    pub(crate) async fn take(
+        self: &Arc<Self>,
+        batch: Batch,
+        accepted: bool,
+    ) -> Result<Outcomes, ConsumeError> {
         let Batch { payload, context } = batch;
         let key = key_of(&self.metadata_keys, &context.metadata);
         let mut outcomes = Outcomes::default();
-        let mut left = Some((self.make_room(payload.len()).await?, payload));
+        // Without metadata there is one combination, which may have everything.
+        let quota = (!self.metadata_keys.is_empty()).then(|| self.shards().quota(&key));
+        let mut taken = self.make_room(&key, payload.len(), quota.as_ref()).await?;
+        if accepted {
+            taken.book(self.ledger.take(payload.signal(), payload.items()));
+        }
+        let mut left = Some((taken, payload));
         while let Some((taken, payload)) = left.take() {
-            let (pushed, token) = self.push(&key, &context.metadata, payload, taken)?;
+            let (pushed, token) = self.push(&key, &context.metadata, payload, taken, quota.clone())?;
             outcomes.push(pushed.outcome);
             if let (Some(opened), Some(token)) = (pushed.opened, token) {
                 self.fly_open(opened, token);
@@ -161,14 +194,17 @@ impl Batcher {
         self.shards().close_expired(key, outcome)
     }
 
-    async fn make_room(&self, bytes: usize) -> Result<Taken, ConsumeError> {
-        if let Some(taken) = self.room.try_take(bytes) {
+    async fn make_room(&self, key: &[u8], bytes: usize, quota: Option<&Room>) -> Result<Taken, ConsumeError> {
+        if let Some(taken) = self.room.try_take(bytes, quota) {
             return Ok(taken);
         }
-        let mut taking = pin!(self.room.take(bytes));
+        let mut taking = pin!(self.room.take(bytes, quota));
         loop {
             // Room comes back when a batch is resolved. If none is on its way, what is pending must go.
             self.shards().close_if_none_flies();
+            if quota.is_some() {
+                self.shards().close_if_not_flying(key);
+            }
             if let Ok(taken) = timeout(ROOM_CHECK, &mut taking).await {
                 return taken.map_err(|_| stopping());
             }
@@ -181,10 +217,11 @@ impl Batcher {
         metadata: &Metadata,
         payload: Payload,
         taken: Taken,
+        quota: Option<Room>,
     ) -> Result<(Pushed, Option<TaskTrackerToken>), ConsumeError> {
         let mut shards = self.shards();
         let before = shards.len();
-        let pushed = shards.push(key, &self.metadata_keys, metadata, payload, taken)?;
+        let pushed = shards.push(key, &self.metadata_keys, metadata, Request { payload, taken, quota })?;
         self.note_cardinality(before, &shards);
         // Taken under the lock: whoever stops us afterwards waits for the task, though it does not run yet.
         let token = pushed.opened.is_some().then(|| self.tasks.token());
@@ -204,9 +241,15 @@ impl Batcher {
             if part.items() < self.limits.enough.get() {
                 return Ok(Some((taken, part)));
             }
-            let slot = charter.slots.clone().acquire_owned().await.map_err(|_| stopping())?;
-            outcomes.settle()?;
-            let taken = taken.split(part.len());
+            let slot = charter.slots.clone().acquire_owned().await.map_err(|_| stopping());
+            let slot = match slot.and_then(|slot| outcomes.settle().map(|()| slot)) {
+                Ok(slot) => slot,
+                Err(error) => {
+                    taken.returned();
+                    return Err(error);
+                }
+            };
+            let taken = taken.split(part.len(), part.items());
             let closed = Closed { payload: part, taken, trigger: Trigger::Size };
             outcomes.push(self.fly_closed(&charter, slot, closed)?);
         }
@@ -226,7 +269,13 @@ impl Batcher {
         slot: OwnedSemaphorePermit,
         closed: Closed,
     ) -> Result<Arc<Outcome>, ConsumeError> {
-        let (lease, token) = self.lease_again(&charter.key)?;
+        let (lease, token) = match self.lease_again(&charter.key) {
+            Ok(leased) => leased,
+            Err(error) => {
+                closed.taken.returned();
+                return Err(error);
+            }
+        };
         let outcome = Arc::<Outcome>::default();
         let resolver = Resolver::new(outcome.clone());
         let flight = Flight { lease, context: charter.context.clone(), resolver };

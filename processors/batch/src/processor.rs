@@ -27,12 +27,9 @@ impl BatchProcessor {
     }
 
     async fn carry(&self, batch: Batch) -> Result<(), ConsumeError> {
-        let acknowledges = self.batcher.acknowledges();
-        let outcomes = self.batcher.take(batch).await?;
-        match acknowledges {
-            Acknowledges::Accepted => Ok(()),
-            Acknowledges::Delivered => outcomes.wait().await,
-        }
+        let accepted = self.batcher.acknowledges() == Acknowledges::Accepted;
+        let outcomes = self.batcher.take(batch, accepted).await?;
+        if accepted { Ok(()) } else { outcomes.wait().await }
     }
 }
 

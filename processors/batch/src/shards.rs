@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::Config;
 use crate::flight::EXPORTS_MAX;
 use crate::outcome::{Outcome, Resolver};
-use crate::room::Taken;
+use crate::room::{Room, Taken};
 use crate::telemetry::Trigger;
 
 /// The numbers of the configuration, in the form in which they are used.
@@ -54,6 +54,8 @@ struct Shard {
     leases: usize,
     slots: Arc<Semaphore>,
     context: Context,
+    /// What it may hold of the room of the processor.
+    quota: Room,
 }
 
 struct Open {
@@ -91,6 +93,14 @@ pub(crate) struct Overflow {
     pub(crate) charter: Charter,
     pub(crate) rest: SplitItems,
     pub(crate) taken: Taken,
+}
+
+/// A request that has its room.
+pub(crate) struct Request {
+    pub(crate) payload: Payload,
+    pub(crate) taken: Taken,
+    /// Where its room comes from, for a shard that is new.
+    pub(crate) quota: Option<Room>,
 }
 
 /// What became of a request.
@@ -165,11 +175,17 @@ impl Shards {
         key: &[u8],
         names: &[String],
         metadata: &Metadata,
-        payload: Payload,
-        taken: Taken,
+        request: Request,
     ) -> Result<Pushed, ConsumeError> {
+        let Request { payload, taken, quota } = request;
         let limits = self.limits;
-        let shard = self.shard(key, || context_of(names, metadata))?;
+        let shard = match self.shard(key, || context_of(names, metadata), quota) {
+            Ok(shard) => shard,
+            Err(error) => {
+                taken.returned();
+                return Err(error);
+            }
+        };
         if shard.open.as_ref().is_some_and(|open| open.payload.signal() != payload.signal()) {
             // A pipeline has one signal, so this does not happen; but bytes of two signals must never be joined.
             shard.close(Trigger::Size);
@@ -205,10 +221,21 @@ impl Shards {
     /// While a batch is on its way, pending ones stay as they are. Overload would else cut them small, just when large
     /// ones are needed.
     pub(crate) fn close_if_none_flies(&mut self) {
-        let flies = |shard: &Shard| shard.leases > usize::from(shard.open.is_some());
-        if !self.by_key.values().any(flies) {
+        if !self.by_key.values().any(Shard::flies) {
             self.by_key.values_mut().for_each(|shard| shard.close(Trigger::Size));
         }
+    }
+
+    /// As [`Shards::close_if_none_flies`], for a caller who waits for the quota of one shard.
+    pub(crate) fn close_if_not_flying(&mut self, key: &[u8]) {
+        if let Some(shard) = self.by_key.get_mut(key).filter(|shard| !shard.flies()) {
+            shard.close(Trigger::Size);
+        }
+    }
+
+    /// What the shard `key` may hold. A new one, if there is no such shard yet: hand it to [`Shards::push`].
+    pub(crate) fn quota(&self, key: &[u8]) -> Room {
+        self.by_key.get(key).map_or_else(Room::quota, |shard| shard.quota.clone())
     }
 
     /// Takes out the batch of `outcome`, whose time has passed; `None` when it has been closed already.
@@ -231,10 +258,16 @@ impl Shards {
         self.stopping = true;
         for shard in self.by_key.values_mut() {
             shard.close(Trigger::Timeout);
+            shard.quota.close();
         }
     }
 
-    fn shard(&mut self, key: &[u8], context: impl FnOnce() -> Context) -> Result<&mut Shard, ConsumeError> {
+    fn shard(
+        &mut self,
+        key: &[u8],
+        context: impl FnOnce() -> Context,
+        quota: Option<Room>,
+    ) -> Result<&mut Shard, ConsumeError> {
         if self.stopping {
             return Err(crate::batcher::stopping());
         }
@@ -242,7 +275,7 @@ impl Shards {
             if self.by_key.len() >= self.limits.shards_max {
                 return Err(ConsumeError::permanent("too many batcher metadata-value combinations"));
             }
-            let shard = Shard::new(key.into(), context());
+            let shard = Shard::new(key.into(), context(), quota.unwrap_or_else(Room::quota));
             self.by_key.insert(shard.key.clone(), shard);
         }
         // It is there now; the error keeps a mistake from becoming a panic.
@@ -253,8 +286,13 @@ impl Shards {
 // === impl Shard ===
 
 impl Shard {
-    fn new(key: Key, context: Context) -> Self {
-        Self { key, open: None, leases: 0, slots: Arc::new(Semaphore::new(EXPORTS_MAX)), context }
+    fn new(key: Key, context: Context, quota: Room) -> Self {
+        Self { key, open: None, leases: 0, slots: Arc::new(Semaphore::new(EXPORTS_MAX)), context, quota }
+    }
+
+    /// Whether a batch of it is on its way.
+    fn flies(&self) -> bool {
+        self.leases > usize::from(self.open.is_some())
     }
 
     fn pending(&self) -> usize {
@@ -265,6 +303,7 @@ impl Shard {
     fn append(&mut self, payload: Payload, taken: Taken, limits: Limits) -> (Arc<Outcome>, Option<Opened>) {
         let (outcome, opened) = match &mut self.open {
             Some(open) => {
+                // It is of the same signal; see `Shards::push`.
                 open.payload.append(payload);
                 open.taken.merge(taken);
                 (open.outcome.clone(), None)
@@ -289,7 +328,7 @@ impl Shard {
         let first =
             rest.next().ok_or_else(|| ConsumeError::permanent("batch: a request has no first part"))?;
         let (outcome, opened) = {
-            let share = taken.split(first.len());
+            let share = taken.split(first.len(), first.items());
             self.append(first, share, limits)
         };
         Ok(Pushed { outcome, opened, overflow: Some(Overflow { charter: self.charter(), rest, taken }) })

@@ -59,6 +59,11 @@ impl Fixture {
         tokio::spawn(async move { processor.consume(Batch { payload, context }).await })
     }
 
+    /// Shuts down, whatever is lost.
+    pub(crate) async fn shut_down_with_losses(&self) {
+        let _ = self.processor.shutdown(Instant::now() + Duration::from_secs(10)).await;
+    }
+
     pub(crate) async fn shut_down(&self) {
         self.processor.shutdown(Instant::now() + Duration::from_secs(10)).await.unwrap();
     }

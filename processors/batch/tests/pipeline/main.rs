@@ -6,5 +6,6 @@ mod bounds;
 mod harness;
 mod lifecycle;
 mod metadata;
+mod responsibility;
 mod stress;
 mod triggers;

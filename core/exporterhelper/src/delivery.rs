@@ -93,7 +93,7 @@ impl Delivery {
                 _ => parcel,
             };
             if let Some(error) = refusals.of_a_smaller_item(&parcel) {
-                self.fail(signal, parcel, &error, reason::TOO_LARGE).await;
+                Box::pin(self.fail(signal, parcel, &error, reason::TOO_LARGE)).await;
                 continue;
             }
             match self.send(signal, &mut parcel, &mut trials).await {
@@ -101,12 +101,15 @@ impl Delivery {
                     self.reporter.sent(signal, parcel.items());
                     parcel.delivered().await;
                 }
-                Err(Failure::Interrupted(error)) => self.interrupt(signal, parcel, error).await,
-                Err(Failure::Final { error, reason }) => self.fail(signal, parcel, &error, reason).await,
+                // What is rare is boxed: the future is allocated for every request.
+                Err(Failure::Interrupted(error)) => Box::pin(self.interrupt(signal, parcel, error)).await,
+                Err(Failure::Final { error, reason }) => {
+                    Box::pin(self.fail(signal, parcel, &error, reason)).await;
+                }
                 Err(Failure::Refused { error, refusal }) => {
                     match self.take_apart(parcel, refusal, &error, &mut refusals) {
                         Ok(parcels) => parcels.into_iter().rev().for_each(|parcel| work.push_front(parcel)),
-                        Err((parcel, reason)) => self.fail(signal, *parcel, &error, reason).await,
+                        Err((parcel, reason)) => Box::pin(self.fail(signal, *parcel, &error, reason)).await,
                     }
                 }
             }

@@ -22,7 +22,7 @@ use crate::memory::{MemoryQueue, Room, stopped};
 use crate::report::Reporter;
 use crate::stop::Stop;
 use crate::stored::StoredQueue;
-use crate::telemetry::LaneMetrics;
+use crate::telemetry::{LaneMetrics, QueueGauges};
 use crate::ticket::{Parcel, Part};
 use crate::{HelperConfig, QueueConfig, Sender};
 
@@ -110,8 +110,8 @@ impl ExporterHelper {
 
     fn queue(&self, signal: Signal, config: Option<&QueueConfig>) -> Result<Queue, BuildError> {
         let Some(config) = config else { return Ok(Queue::None) };
-        let behind = Behind::new(config);
-        let size = LaneMetrics::queue_size(&self.settings, signal, config.queue_size)?;
+        let QueueGauges { size, capacity: gauge } = LaneMetrics::queue_size(&self.settings, signal)?;
+        let behind = Behind::new(config, gauge);
         let capacity = u64::try_from(config.queue_size).unwrap_or(0);
         Ok(if self.storage.is_some() {
             let ledger = self.settings.ledger.clone();
@@ -171,12 +171,14 @@ impl ExporterHelper {
         if timeout_at(cut_off, ended).await.is_err() {
             stop.cut_off();
         }
-        let ended = timeout_at(deadline, self.tasks.wait()).await;
+        // Callers that were cut off are about to know, unless nobody looks after them.
+        let ended = async { tokio::join!(self.tasks.wait(), self.callers.wait()) };
+        let _ = timeout_at(deadline, ended).await;
         for (signal, part) in waiting {
             self.delivery.interrupt(signal, Parcel::single(part), interrupted()).await;
         }
         let mut problems = Vec::new();
-        if ended.is_err() {
+        if !self.tasks.is_empty() {
             problems.push("requests could not be ended in time".to_owned());
         }
         for queue in self.stored() {

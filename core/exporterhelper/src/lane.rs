@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prometheus::IntGauge;
 use spanbridge_component::{Batch, ConsumeError, Ledger, Signal};
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -41,6 +42,8 @@ pub(crate) enum Queue {
 /// What a queue's configuration says about both of its ends.
 #[derive(Debug, Clone)]
 pub(crate) struct Behind {
+    capacity: i64,
+    capacity_gauge: IntGauge,
     sizer: Sizer,
     blocks: bool,
     waits: bool,
@@ -49,8 +52,10 @@ pub(crate) struct Behind {
 }
 
 impl Behind {
-    pub(crate) fn new(config: &QueueConfig) -> Self {
+    pub(crate) fn new(config: &QueueConfig, capacity_gauge: IntGauge) -> Self {
         Self {
+            capacity: config.queue_size,
+            capacity_gauge,
             sizer: config.sizer(),
             blocks: config.block_on_overflow,
             waits: config.wait_for_result,
@@ -66,7 +71,8 @@ impl Lane {
     /// Takes a request; resolves when the caller is to be answered.
     pub(crate) async fn consume(&self, batch: Batch) -> Result<(), ConsumeError> {
         let (behind, stored) = match &self.queue {
-            Queue::None => return self.send(batch).await,
+            // Boxed, so that callers of a queue do not pay for its size.
+            Queue::None => return Box::pin(self.send(batch)).await,
             Queue::Memory(behind, _) => (behind, None),
             Queue::Stored(behind, stored) => (behind, Some(stored)),
         };
@@ -139,6 +145,7 @@ impl Lane {
             Queue::None => return,
             Queue::Memory(behind, _) | Queue::Stored(behind, _) => behind,
         };
+        behind.capacity_gauge.set(behind.capacity);
         if let Some((config, sizer)) = &behind.batch {
             let batcher = Batcher::new(config, *sizer);
             let workers = Arc::new(Semaphore::new(behind.consumers));
@@ -245,4 +252,13 @@ impl Lane {
         let error = ConsumeError::permanent("one item is larger than sending_queue::batch::max_size");
         self.delivery.fail(self.signal, parcel, &error, reason::TOO_LARGE).await;
     }
+}
+
+/// How large the futures are that are allocated for every request: of a queue, and without one.
+#[cfg(test)]
+pub(crate) fn future_sizes() -> [usize; 2] {
+    fn size_of_result<F: Future>(_: impl FnOnce(&'static Lane, Batch) -> F) -> usize {
+        size_of::<F>()
+    }
+    [size_of_result(Lane::consume), size_of_result(Lane::send)]
 }

@@ -22,6 +22,12 @@ struct Sizes {
     bytes: Histogram,
 }
 
+/// The gauges of a queue.
+pub(crate) struct QueueGauges {
+    pub(crate) size: IntGauge,
+    pub(crate) capacity: IntGauge,
+}
+
 /// Counts a request as in flight for as long as it lives.
 pub(crate) struct InFlight(IntGauge);
 
@@ -73,30 +79,27 @@ impl LaneMetrics {
         })
     }
 
-    /// The gauge of what the queue holds, in the units of its sizer, and that of its capacity, set to `capacity`.
+    /// The gauges of what the queue holds and may hold, in the units of its sizer.
+    ///
+    /// Nothing is set here: until the exporter starts, they may still be its predecessor's.
     ///
     /// # Errors
     /// As [`spanbridge_component::telemetry::Telemetry::gauge`].
-    pub(crate) fn queue_size(
-        settings: &Settings,
-        signal: Signal,
-        capacity: i64,
-    ) -> Result<IntGauge, prometheus::Error> {
+    pub(crate) fn queue_size(settings: &Settings, signal: Signal) -> Result<QueueGauges, prometheus::Error> {
         let gauge = |name: &str, help: &str| {
             let family = settings.telemetry.gauge(name, help, &["exporter", "data_type"])?;
             Ok::<_, prometheus::Error>(family.with_label_values(&[settings.id.as_str(), signal.name()]))
         };
-        gauge(
-            "otelcol_exporter_queue_capacity",
-            "Fixed capacity of the sending queue, in units of its sizer. [Alpha]",
-        )?
-        .set(capacity);
-        let size = gauge(
-            "otelcol_exporter_queue_size",
-            "Current size of the sending queue, in units of its sizer. [Alpha]",
-        )?;
-        size.set(0);
-        Ok(size)
+        Ok(QueueGauges {
+            size: gauge(
+                "otelcol_exporter_queue_size",
+                "Current size of the sending queue, in units of its sizer. [Alpha]",
+            )?,
+            capacity: gauge(
+                "otelcol_exporter_queue_capacity",
+                "Fixed capacity of the sending queue, in units of its sizer. [Alpha]",
+            )?,
+        })
     }
 
     /// A request goes into the queue.

@@ -253,6 +253,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "it reads better without")]
     fn config(value: Value) -> Config {
         from_json(&value).unwrap()
     }

@@ -138,6 +138,33 @@ async fn callers_wait_for_every_part_of_their_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn when_a_part_of_a_batch_failed_every_caller_waits_for_that_part() {
+    let to = Scripted::new(|attempt, batch| {
+        let failed = |error: ConsumeError| {
+            let five = std::num::NonZeroUsize::new(5).unwrap();
+            let failed = batch.payload.clone().split_items(five, five).skip(1).collect();
+            Answer::Fail(crate::SendError { failed: Some(failed), ..error.into() })
+        };
+        match attempt {
+            0 => failed(ConsumeError::retryable("one backend of two")),
+            2 => failed(ConsumeError::permanent("bad")),
+            _ => Answer::Ok,
+        }
+    });
+    let running = Running::start(&queue("wait_for_result: true, batch: {min_size: 9}"), &to).await;
+    for succeeds in [true, false] {
+        let callers: Vec<_> = (0..3).map(|_| running.spawn(3)).collect();
+        for caller in callers {
+            assert_eq!(caller.await.unwrap().is_ok(), succeeds);
+        }
+    }
+    assert_eq!(to.taken_ids(), [[5, 6, 7, 8]]);
+    let balance = running.balance();
+    assert_eq!((balance.delivered, balance.returned), (9 + 5, 4));
+    assert_eq!((running.metric("sent_spans"), running.metric("send_failed_spans")), (14, 4));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_batch_waits_for_a_free_worker_and_then_the_queue_fills() {
     let to = Scripted::new(|_, _| Answer::Hang);
     let yaml = "{timeout: 0s, sending_queue: {num_consumers: 2, queue_size: 5, batch: {min_size: 1}}}";

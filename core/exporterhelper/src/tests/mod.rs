@@ -2,6 +2,7 @@
 
 mod apart;
 mod batch;
+mod log;
 mod queue;
 mod retry;
 mod shutdown;

@@ -135,6 +135,24 @@ async fn a_retry_in_its_callers_call_is_interrupted_by_a_shutdown() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_whose_destination_hangs_is_cut_off_at_the_end_of_the_shutdown() {
+    let to = Scripted::new(|_, _| Answer::Hang);
+    let running = Running::start("{timeout: 0s, sending_queue: {enabled: false}}", &to).await;
+    let caller = running.spawn(2);
+    settle().await;
+    let error = running.stop(4).await.unwrap_err();
+    assert_eq!(error.undelivered_items, 2);
+    assert!(!caller.await.unwrap().unwrap_err().is_permanent());
+    assert_eq!(running.balance().returned, 2);
+}
+
+#[test]
+fn the_futures_of_the_hot_path_are_small() {
+    let [with_queue, without] = crate::lane::future_sizes();
+    assert!(with_queue < 2048 && without < 5120, "{with_queue} {without}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_sender_that_panics_fails_the_request_and_nothing_else() {
     let to = Scripted::new(|attempt, _| if attempt == 0 { Answer::Panic } else { Answer::Ok });
     let running = Running::start("{sending_queue: {num_consumers: 1}}", &to).await;

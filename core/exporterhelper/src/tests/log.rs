@@ -1,0 +1,104 @@
+//! What the log says.
+
+use std::fmt::{Debug, Write as _};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use spanbridge_component::ConsumeError;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+use crate::testing::{Answer, Running, Scripted, settle};
+
+/// Remembers events as `LEVEL message field=value ...`.
+#[derive(Clone, Default)]
+struct Recorded(Arc<Mutex<Vec<String>>>);
+
+#[derive(Default)]
+struct Line {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            name => write!(self.fields, " {name}={value:?}").unwrap(),
+        }
+    }
+}
+
+impl<S: tracing::Subscriber> Layer<S> for Recorded {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        let level = event.metadata().level();
+        self.0.lock().unwrap().push(format!("{level} {}{}", line.message, line.fields));
+    }
+}
+
+/// What is logged when a destination answers so, for two requests of three items within a minute.
+async fn logged(yaml: &str, error: ConsumeError) -> Vec<String> {
+    let recorded = Recorded::default();
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(recorded.clone()));
+    let to = Scripted::new(move |_, _| Answer::Fail(error.clone().into()));
+    let running = Running::start(yaml, &to).await;
+    for _ in 0..2 {
+        let _ = running.spawn(3).await.unwrap();
+        settle().await;
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    recorded.0.lock().unwrap().clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_that_is_given_up_is_logged_with_what_would_have_helped_once_in_a_while() {
+    let down = || ConsumeError::retryable("down");
+    let cases = [
+        (
+            "{sending_queue: {enabled: false}, retry_on_failure: {enabled: false}}",
+            "ERROR Exporting failed. Rejecting data. Try enabling retry_on_failure config option to retry on \
+             retryable errors. Try enabling sending_queue to survive temporary failures. error=down \
+             rejected_items=3 held_back=0",
+        ),
+        (
+            "{retry_on_failure: {enabled: false}}",
+            "ERROR Exporting failed. Dropping data. Try enabling retry_on_failure config option to retry on \
+             retryable errors. error=down dropped_items=3 held_back=0",
+        ),
+        (
+            "{retry_on_failure: {max_elapsed_time: 30s, initial_interval: 30s}}",
+            "ERROR Exporting failed. Dropping data. error=no more retries left: down dropped_items=3 held_back=0",
+        ),
+    ];
+    for (yaml, expected) in cases {
+        let lines = logged(yaml, down()).await;
+        let errors: Vec<_> = lines.iter().filter(|line| line.starts_with("ERROR")).collect();
+        assert_eq!(errors, [expected], "{yaml}: {lines:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_are_logged_with_their_interval_once_in_a_while() {
+    let yaml = "{retry_on_failure: {randomization_factor: 0, max_interval: 5s}}";
+    let lines = logged(yaml, ConsumeError::retryable("down")).await;
+    let text =
+        "INFO Exporting failed. Will retry the request after interval. error=down interval=5s held_back=";
+    assert_eq!(lines[0], format!("{text}0"));
+    assert!(lines.iter().all(|line| line.starts_with(text)), "{lines:?}");
+    assert!((5..=7).contains(&lines.len()), "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_refuses_is_logged() {
+    let yaml = "{sending_queue: {sizer: items, queue_size: 2}}";
+    let lines = logged(yaml, ConsumeError::retryable("down")).await;
+    assert_eq!(
+        lines,
+        [
+            "ERROR Exporting failed. Rejecting data. error=element size too large: 3, and sending_queue::queue_size is 2 \
+          rejected_items=3 held_back=0"
+        ]
+    );
+}

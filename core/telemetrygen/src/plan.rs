@@ -5,7 +5,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::common::v1::KeyValue as Attribute;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use spanbridge_component::{Problems, Validate};
-use spanbridge_config::{Headers, Opaque, Optional};
+use spanbridge_config::{Headers, Opaque};
 use spanbridge_transport::grpc::{ClientConfig, ClientTls};
 
 use crate::generate::{LogPlan, MetricPlan, TracePlan, attribute};
@@ -150,7 +150,7 @@ fn client(common: &CommonArgs) -> Result<ClientConfig, Error> {
     let headers = common.otlp_header.iter().map(header).collect::<Result<Headers, Error>>()?;
     let config = ClientConfig {
         endpoint: common.otlp_endpoint.clone(),
-        tls: Optional::on(ClientTls { insecure: true, ..ClientTls::default() }),
+        tls: ClientTls::plaintext(),
         headers,
         ..ClientConfig::default()
     };

@@ -5,7 +5,6 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::JsonSchema;
@@ -74,15 +73,6 @@ impl ClientAuthConfig {
 /// A name that belongs to the protocol or is none, or a value that no header may hold; the value is not in the text.
 pub fn credential_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
     crate::grpc::credential_header(name, value)
-}
-
-/// What the transport knows of a client, for authenticators.
-#[derive(Debug, Clone, Default)]
-pub struct PeerSecurity {
-    /// Whether the connection is encrypted.
-    pub is_secured: bool,
-    /// The client's verified certificates in DER, its own first.
-    pub certificates: Vec<Bytes>,
 }
 
 /// Lets requests into a server, and logs those that it does not let in.

@@ -163,7 +163,8 @@ impl<T: AsyncWrite + Unpin> Buffered<T> {
             }
             self.advance(count);
         }
-        Poll::Ready(Ok(()))
+        // A TLS stream may hold what the socket did not take; sockets themselves have nothing to flush.
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     /// Writes the buffer and `slices` behind it in one go; buffers of `slices` what the socket does not take.

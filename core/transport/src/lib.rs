@@ -8,3 +8,4 @@ pub mod file_watch;
 pub mod grpc;
 pub mod io;
 pub mod log_gate;
+pub mod tls;

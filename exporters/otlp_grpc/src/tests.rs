@@ -41,7 +41,7 @@ fn config(endpoint: impl std::fmt::Display) -> Config {
     Config {
         client: ClientConfig {
             endpoint: endpoint.to_string(),
-            tls: Some(ClientTls { insecure: true, insecure_skip_verify: false }).into(),
+            tls: ClientTls::plaintext(),
             ..default.client
         },
         ..default

@@ -6,6 +6,8 @@ use spanbridge_component::{
     BuildError, Descriptor, Outputs, Receiver, ReceiverFactory, Settings, Signal, Stability, Unsupported,
 };
 
+use spanbridge_transport::tls::TPM_UNSUPPORTED;
+
 use crate::Config;
 use crate::receiver::OtlpReceiver;
 use crate::service::ExportService;
@@ -18,7 +20,6 @@ impl ReceiverFactory for Factory {
     type Config = Config;
 
     fn descriptor(&self) -> Descriptor {
-        const SECURE_HOP: &str = "TLS comes with a later version";
         Descriptor {
             type_name: "otlp",
             aliases: &[],
@@ -29,7 +30,7 @@ impl ReceiverFactory for Factory {
             ],
             unsupported: &[
                 Unsupported { path: "protocols.http", reason: "OTLP/HTTP comes with a later version" },
-                Unsupported { path: "protocols.grpc.tls", reason: SECURE_HOP },
+                Unsupported { path: "protocols.grpc.tls.tpm", reason: TPM_UNSUPPORTED },
                 Unsupported {
                     path: "protocols.grpc.middlewares",
                     reason: "there are no middleware extensions yet",

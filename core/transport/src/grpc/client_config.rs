@@ -16,18 +16,19 @@ use spanbridge_config::{Duration, Headers, Optional};
 use super::compression::Encoding;
 use super::endpoint::{Endpoint, EndpointError};
 use crate::auth::ClientAuthConfig;
+use crate::tls::{self, ClientTls};
 
 /// How to reach a gRPC server.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientConfig {
     /// Destination: `host:port`, `dns:///host:port`, `passthrough:///host:port`, `unix:///path`. A leading `http://`
-    /// is dropped and decides nothing. Required.
+    /// is dropped and decides nothing; `https://` means TLS even with `insecure: true`. Required.
     pub endpoint: String,
     /// Compression of requests: `gzip`, `zstd`, `snappy` or `none`.
     pub compression: Compression,
-    /// Transport security. This version has none for clients: write `insecure: true`.
-    pub tls: Optional<ClientTls>,
+    /// Transport security: TLS with the system's authorities unless the block says otherwise.
+    pub tls: ClientTls,
     /// Who gives credentials to the requests. Off by default: they have none.
     pub auth: Optional<ClientAuthConfig>,
     /// HTTP/2 pings that find dead connections. Off by default.
@@ -52,16 +53,6 @@ pub struct ClientConfig {
     pub connections_per_address: usize,
     /// Value of the `:authority` header in place of the endpoint. Empty keeps the endpoint.
     pub authority: String,
-}
-
-/// Transport security of a client; until TLS comes it can only say that there is none.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ClientTls {
-    /// Plaintext. The only choice of this version.
-    pub insecure: bool,
-    /// Whether the server's certificate goes unchecked; without meaning for plaintext, and accepted there.
-    pub insecure_skip_verify: bool,
 }
 
 /// HTTP/2 keepalive of a client (gRFC A8).
@@ -99,30 +90,10 @@ pub enum Balancer {
 }
 
 /// The keys of the Go collector that a gRPC client of this version refuses by name, relative to its block.
-pub const CLIENT_UNSUPPORTED: [Unsupported; 16] = {
-    const REASON: &str = "it comes with the secure-hop release";
-    const fn refused(path: &'static str) -> Unsupported {
-        Unsupported { path, reason: REASON }
-    }
-    [
-        refused("middlewares"),
-        refused("tls.ca_file"),
-        refused("tls.ca_pem"),
-        refused("tls.include_system_ca_certs_pool"),
-        refused("tls.cert_file"),
-        refused("tls.cert_pem"),
-        refused("tls.key_file"),
-        refused("tls.key_pem"),
-        refused("tls.min_version"),
-        refused("tls.max_version"),
-        refused("tls.cipher_suites"),
-        refused("tls.include_insecure_cipher_suites"),
-        refused("tls.curve_preferences"),
-        refused("tls.reload_interval"),
-        refused("tls.server_name_override"),
-        refused("tls.tpm"),
-    ]
-};
+pub const CLIENT_UNSUPPORTED: [Unsupported; 2] = [
+    Unsupported { path: "middlewares", reason: "there are no middleware extensions yet" },
+    Unsupported { path: "tls.tpm", reason: tls::TPM_UNSUPPORTED },
+];
 
 /// grpc-go raises shorter intervals to this, and so do we: servers see them as an attack.
 const KEEPALIVE_TIME_MIN: time::Duration = time::Duration::from_secs(10);
@@ -138,7 +109,7 @@ impl Default for ClientConfig {
         Self {
             endpoint: String::new(),
             compression: Compression::None,
-            tls: Optional::off(),
+            tls: ClientTls::default(),
             auth: Optional::off(),
             keepalive: Optional::off(),
             read_buffer_size: 0,
@@ -162,20 +133,62 @@ impl ClientConfig {
         self.endpoint.parse()
     }
 
-    /// Whether requests go over connections that are not encrypted.
+    /// Whether connections are not encrypted: `insecure: true` without an authority, and no `https://`.
     pub fn is_plaintext(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.insecure)
+        self.tls.is_plaintext() && !self.asks_for_tls()
+    }
+
+    /// What is to hold for connections; `None` for plaintext. As in the Go collector, `https://` over `insecure: true` means
+    /// TLS with nothing but defaults.
+    pub(crate) fn effective_tls(&self) -> Option<Cow<'_, ClientTls>> {
+        match (self.tls.is_plaintext(), self.asks_for_tls()) {
+            (false, _) => Some(Cow::Borrowed(&self.tls)),
+            (true, true) => Some(Cow::Owned(ClientTls::default())),
+            (true, false) => None,
+        }
+    }
+
+    /// What goes into `:authority`, for a destination of this one (grpc-go: the name that TLS asks for, then `authority`, then
+    /// the endpoint).
+    pub(crate) fn effective_authority(&self, endpoint: &Endpoint) -> String {
+        let name = &self.tls.server_name_override;
+        if !name.is_empty() && !self.is_plaintext() {
+            // An IPv6 address goes into brackets.
+            return if name.contains(':') { format!("[{name}]") } else { name.clone() };
+        }
+        if self.authority.is_empty() { endpoint.authority() } else { self.authority.clone() }
+    }
+
+    fn asks_for_tls(&self) -> bool {
+        self.endpoint.starts_with("https://")
     }
 
     fn validate_tls(&self, problems: &mut Problems) {
-        const MISSING: &str = "TLS for clients is not in this version";
-        const HELP: &str = "for a plaintext connection write tls: {insecure: true}; \
-                            TLS comes with the secure-hop release";
-        match self.tls.as_ref() {
-            None => problems.error_at("tls", format!("{MISSING}, and without this key it is on")).help(HELP),
-            Some(tls) if !tls.insecure => problems.error_at("tls", MISSING).help(HELP),
-            Some(_) => problems,
-        };
+        problems.nested("tls", &self.tls);
+        let name = &self.tls.server_name_override;
+        if self.is_plaintext() {
+            return;
+        }
+        if self.tls.is_plaintext() {
+            problems.warn_at(
+                "endpoint",
+                "https:// overrules insecure: true: TLS is used with its defaults, and the rest of tls has no effect",
+            );
+        }
+        if self.endpoint.starts_with("http://") {
+            problems
+                .warn_at("endpoint", "http:// does not switch TLS off")
+                .help("for a plaintext connection write tls: {insecure: true}; otherwise drop http://");
+        }
+        if !name.is_empty() && !self.authority.is_empty() && *name != self.authority {
+            problems.error_at(
+                "authority",
+                format!(
+                    "tls.server_name_override \"{name}\" and authority \"{}\" don't match",
+                    self.authority
+                ),
+            );
+        }
     }
 
     fn validate_connections(&self, problems: &mut Problems) {
@@ -396,11 +409,7 @@ mod tests {
     use super::*;
 
     fn plaintext(endpoint: &str) -> ClientConfig {
-        ClientConfig {
-            endpoint: endpoint.into(),
-            tls: Optional::on(ClientTls { insecure: true, insecure_skip_verify: false }),
-            ..ClientConfig::default()
-        }
+        ClientConfig { endpoint: endpoint.into(), tls: ClientTls::plaintext(), ..ClientConfig::default() }
     }
 
     fn problems(config: &impl Validate) -> Vec<String> {
@@ -413,23 +422,39 @@ mod tests {
     fn a_plaintext_client_is_valid_also_with_insecure_skip_verify() {
         assert!(problems(&plaintext("localhost:4317")).is_empty());
         let mut both = plaintext("localhost:4317");
-        both.tls.as_mut().unwrap().insecure_skip_verify = true;
+        both.tls.insecure_skip_verify = true;
         assert!(problems(&both).is_empty());
     }
 
     #[test]
-    fn tls_is_refused_however_it_is_asked_for() {
-        let absent = ClientConfig { tls: Optional::off(), ..plaintext("b:1") };
+    fn tls_is_on_unless_it_is_switched_off_and_https_overrules() {
+        let config = |endpoint: &str, tls| ClientConfig { tls, ..plaintext(endpoint) };
+        assert!(plaintext("b:1").is_plaintext() && plaintext("http://b:1").is_plaintext());
+        assert!(!config("b:1", ClientTls::default()).is_plaintext());
+        let overruled = plaintext("https://b:1");
+        assert_eq!(overruled.effective_tls().as_deref(), Some(&ClientTls::default()));
+        assert!(problems(&overruled)[0].starts_with("endpoint: https:// overrules insecure: true"));
         assert_eq!(
-            problems(&absent),
-            ["tls: TLS for clients is not in this version, and without this key it is on"]
+            problems(&config("http://b:1", ClientTls::default())),
+            ["endpoint: http:// does not switch TLS off"]
         );
-        for skip in [false, true] {
-            let tls = Optional::on(ClientTls { insecure: false, insecure_skip_verify: skip });
-            let config = ClientConfig { tls, ..plaintext("b:1") };
-            assert_eq!(problems(&config), ["tls: TLS for clients is not in this version"]);
-        }
-        assert!(problems(&plaintext("https://b:1"))[0].starts_with("endpoint: https:// asks for TLS"));
+    }
+
+    #[test]
+    fn the_authority_follows_the_name_that_tls_asks_for() {
+        let named = ClientTls { server_name_override: "real.example".into(), ..ClientTls::default() };
+        let config = ClientConfig { tls: named, ..plaintext("b:1") };
+        let authority = |config: &ClientConfig| config.effective_authority(&config.target().unwrap());
+        assert_eq!(authority(&config), "real.example");
+        let both = ClientConfig { authority: "other.example".into(), ..config };
+        assert_eq!(
+            problems(&both),
+            [
+                r#"authority: tls.server_name_override "real.example" and authority "other.example" don't match"#
+            ]
+        );
+        assert_eq!(authority(&plaintext("b:1")), "b:1");
+        assert_eq!(authority(&ClientConfig { authority: "x:2".into(), ..plaintext("b:1") }), "x:2");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 /// The destination of a client, parsed from `endpoint`.
 ///
-/// Accepted (reference: collector-core, 5.8): `host:port`, `http://host:port` (the scheme is dropped and decides
-/// nothing), `dns:///host:port`, `passthrough:///host:port`, `unix:///path` and `unix:path`.
+/// Accepted (reference: collector-core, 5.8): `host:port`, `http://host:port` and `https://host:port` (the scheme is
+/// dropped here), `dns:///host:port`, `passthrough:///host:port`, `unix:///path` and `unix:path`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// A name that is resolved to all its addresses, again and again.
@@ -51,23 +51,18 @@ pub enum EndpointError {
     /// `unix://` alone.
     #[error("unix socket path cannot be empty")]
     EmptyUnixPath,
-    /// `https://`.
-    #[error(
-        "https:// asks for TLS, and TLS for clients is not in this version; it comes with the secure-hop release"
-    )]
-    NeedsTls,
     /// `dns://server/name`.
     #[error(
         "a name server in the endpoint (\"{0}\") is not supported; write dns:///host:port with three slashes"
     )]
     NameServer(String),
     /// A resolver that is not here.
-    #[error("unsupported scheme \"{0}\" in endpoint; supported are dns, http, passthrough and unix")]
+    #[error("unsupported scheme \"{0}\" in endpoint; supported are dns, http, https, passthrough and unix")]
     Scheme(String),
 }
 
 impl Endpoint {
-    /// What goes into `:authority` unless the user overrides it.
+    /// What goes into `:authority` unless the user overrides it. Its host is the name that a TLS certificate must have.
     pub fn authority(&self) -> String {
         match self {
             Endpoint::Dns(target) | Endpoint::Passthrough(target) => {
@@ -115,9 +110,7 @@ impl FromStr for Endpoint {
             return host_port(text).map(Self::Dns);
         };
         match scheme {
-            "http" => host_port(rest).map(Self::Dns),
-            "https" if rest.is_empty() => Err(EndpointError::Empty),
-            "https" => Err(EndpointError::NeedsTls),
+            "http" | "https" => host_port(rest).map(Self::Dns),
             "dns" => host_port(without_name_server(rest)?).map(Self::Dns),
             "passthrough" => host_port(without_name_server(rest)?).map(Self::Passthrough),
             other => Err(EndpointError::Scheme(other.to_owned())),
@@ -179,6 +172,7 @@ mod tests {
     fn understands_every_documented_form() {
         assert_eq!(parsed("backend:4317"), Ok(dns("backend", 4317)));
         assert_eq!(parsed("http://backend:4317"), Ok(dns("backend", 4317)));
+        assert_eq!(parsed("https://backend:4317"), Ok(dns("backend", 4317)));
         assert_eq!(parsed("dns:///backend:4317"), Ok(dns("backend", 4317)));
         assert_eq!(parsed("[::1]:4317"), Ok(dns("::1", 4317)));
         assert_eq!(parsed(":4317"), Ok(dns("localhost", 4317)));
@@ -209,7 +203,6 @@ mod tests {
 
     #[test]
     fn refuses_what_this_version_does_not_have_by_name() {
-        assert!(parsed("https://backend:4317").unwrap_err().contains("secure-hop release"));
         assert!(parsed("dns://8.8.8.8/backend:4317").unwrap_err().contains("\"8.8.8.8\""));
         assert!(parsed("dns://backend:4317").unwrap_err().contains("three slashes"));
         assert!(parsed("xds:///backend").unwrap_err().contains("unsupported scheme \"xds\""));

@@ -14,9 +14,7 @@ pub mod timeout;
 pub(crate) use client_config::header as credential_header;
 
 pub use client::{Channel, ChannelError, ChannelSettings, UnaryResponse};
-pub use client_config::{
-    Balancer, CLIENT_UNSUPPORTED, ClientConfig, ClientKeepalive, ClientTls, Compression,
-};
+pub use client_config::{Balancer, CLIENT_UNSUPPORTED, ClientConfig, ClientKeepalive, Compression};
 pub use compression::Encoding;
 pub use endpoint::{Endpoint, EndpointError, HostPort};
 pub use server::{
@@ -24,3 +22,5 @@ pub use server::{
 };
 pub use spanbridge_component::Code;
 pub use status::Status;
+
+pub use crate::tls::{ClientTls, ServerTls};

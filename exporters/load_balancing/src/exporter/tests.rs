@@ -111,10 +111,7 @@ impl Resolve for Scripted {
 }
 
 fn config(resolver: ResolverConfig) -> Config {
-    let client = ClientConfig {
-        tls: Some(ClientTls { insecure: true, insecure_skip_verify: false }).into(),
-        ..OtlpConfig::default().client
-    };
+    let client = ClientConfig { tls: ClientTls::plaintext(), ..OtlpConfig::default().client };
     let otlp = OtlpConfig { client, ..OtlpConfig::default() };
     Config { protocol: ProtocolConfig { otlp }, resolver, ..Config::default() }
 }

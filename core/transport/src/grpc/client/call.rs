@@ -20,6 +20,7 @@ use crate::grpc::timeout::GRPC_TIMEOUT;
 /// What every request of a channel has in common.
 #[derive(Debug)]
 pub(crate) struct Template {
+    scheme: Scheme,
     authority: Authority,
     headers: HeaderMap,
     encoding: Option<Encoding>,
@@ -27,7 +28,7 @@ pub(crate) struct Template {
 
 impl Template {
     pub(crate) fn new(
-        authority: Authority,
+        (scheme, authority): (Scheme, Authority),
         user_agent: HeaderValue,
         configured: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
         encoding: Option<Encoding>,
@@ -40,7 +41,7 @@ impl Template {
         for (name, value) in configured {
             headers.append(name, value);
         }
-        Self { authority, headers, encoding }
+        Self { scheme, authority, headers, encoding }
     }
 
     /// The head of a request. The call's metadata wins over configured headers of the same name.
@@ -52,7 +53,7 @@ impl Template {
         deadline: Option<Instant>,
     ) -> Result<Request<()>, Status> {
         let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(Scheme::HTTP);
+        uri.scheme = Some(self.scheme.clone());
         uri.authority = Some(self.authority.clone());
         uri.path_and_query = Some(path.clone());
         let uri = Uri::from_parts(uri)

@@ -18,6 +18,7 @@ use super::dial::{Activity, Address, Socket, Watched, cause};
 use super::load::Load;
 use super::outgoing::OutgoingMessage;
 use crate::io::{Flusher, Gathering, gather};
+use crate::tls::{self, Connector};
 
 /// Response bytes of one request that may be on their way unread. Responses are tiny; this is for large error texts.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
@@ -32,6 +33,8 @@ const HEADER_LIST_MAX_BYTES: u32 = 64 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionOptions {
     pub(crate) keepalive: Option<Keepalive>,
+    /// Puts TLS on connections; `None` means plaintext.
+    pub(crate) tls: Option<Arc<Connector>>,
     pub(crate) read_buffer_bytes: usize,
     pub(crate) write_buffer_bytes: usize,
 }
@@ -334,6 +337,9 @@ pub(crate) fn end_text(error: Option<&h2::Error>) -> String {
     let Some(error) = error else { return "EOF".to_owned() };
     if let Some(io) = error.get_io() {
         // h2 says "broken pipe" when the peer has simply closed.
+        if let Some(text) = tls::explained(io) {
+            return text;
+        }
         return if matches!(io.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof) {
             "EOF".to_owned()
         } else {

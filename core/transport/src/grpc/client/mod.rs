@@ -8,7 +8,7 @@ mod backoff;
 mod balancer;
 mod call;
 mod connection;
-mod dial;
+pub(crate) mod dial;
 mod load;
 mod outgoing;
 mod resolve;
@@ -91,11 +91,11 @@ impl Channel {
     pub fn new(config: &ClientConfig, settings: ChannelSettings) -> Result<Self, ChannelError> {
         let endpoint = config.target()?;
         let encoding = config.compression.encoding();
-        let template = template(config, &settings, &endpoint.authority())?;
+        let template = template(config, &settings, &endpoint)?;
         let roster = Roster::new(config.balancer_name);
         let shared = Arc::new(subchannel::Shared {
             roster: Arc::clone(&roster),
-            options: connection_options(config),
+            options: connection_options(config, &endpoint)?,
             backoff: settings.backoff,
             resolve_now: tokio::sync::Notify::new(),
             keepalive_stretch: std::sync::atomic::AtomicU32::new(1),

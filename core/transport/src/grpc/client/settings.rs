@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use http::uri::Authority;
+use http::uri::{Authority, Scheme};
 use spanbridge_component::BuildInfo;
 
 use super::backoff::Backoff;
@@ -12,9 +12,10 @@ use super::balancer::ReResolution;
 use super::call::Template;
 use super::connection::{ConnectionOptions, Keepalive};
 use super::resolve::{Resolve, SystemResolver};
-use crate::grpc::EndpointError;
 use crate::grpc::client_config::{ClientConfig, header};
+use crate::grpc::{Endpoint, EndpointError};
 use crate::io::{READ_BUFFER_BYTES_DEFAULT, WRITE_BUFFER_BYTES_DEFAULT};
+use crate::tls::{Connector, TlsError};
 
 /// Calls that a channel has in flight at a time, unless the settings say otherwise; further ones wait.
 pub const IN_FLIGHT_MAX_DEFAULT: usize = 4096;
@@ -68,6 +69,9 @@ pub enum ChannelError {
     /// The endpoint.
     #[error("endpoint: {0}")]
     Endpoint(#[from] EndpointError),
+    /// Certificates, keys and the rest of `tls`.
+    #[error("tls: {0}")]
+    Tls(#[from] TlsError),
     /// A header, the authority or the user agent.
     #[error("{key}: {reason}")]
     Header {
@@ -82,22 +86,43 @@ pub enum ChannelError {
 pub(super) fn template(
     config: &ClientConfig,
     settings: &ChannelSettings,
-    target: &str,
+    endpoint: &Endpoint,
 ) -> Result<Template, ChannelError> {
     let invalid = |key, reason: &dyn fmt::Display| ChannelError::Header { key, reason: reason.to_string() };
-    let authority = if config.authority.is_empty() { target } else { &config.authority };
-    let authority: Authority = authority.parse().map_err(|e| invalid("authority", &e))?;
+    let authority = authority(config, endpoint)?;
+    let scheme = if config.is_plaintext() { Scheme::HTTP } else { Scheme::HTTPS };
     let user_agent = if config.user_agent.is_empty() { &settings.user_agent } else { &config.user_agent };
     let user_agent = HeaderValue::from_str(user_agent).map_err(|e| invalid("user_agent", &e))?;
     let headers = config.headers.iter().map(|(name, value)| header(name, value.expose()));
     let headers = headers.collect::<Result<Vec<_>, _>>().map_err(|e| invalid("headers", &e))?;
-    Ok(Template::new(authority, user_agent, headers, config.compression.encoding()))
+    Ok(Template::new((scheme, authority), user_agent, headers, config.compression.encoding()))
+}
+
+fn authority(config: &ClientConfig, endpoint: &Endpoint) -> Result<Authority, ChannelError> {
+    let authority = config.effective_authority(endpoint);
+    authority.parse().map_err(|error: http::uri::InvalidUri| ChannelError::Header {
+        key: "authority",
+        reason: error.to_string(),
+    })
+}
+
+/// What puts TLS on connections. As in grpc-go, the host of the authority is the name that the server must have.
+fn connector(config: &ClientConfig, endpoint: &Endpoint) -> Result<Option<Arc<Connector>>, ChannelError> {
+    const ALPN: &[u8] = b"h2";
+    let Some(tls) = config.effective_tls() else { return Ok(None) };
+    let authority = authority(config, endpoint)?;
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    Ok(Some(Arc::new(Connector::new(&tls, host, ALPN)?)))
 }
 
 /// How connections are made.
-pub(super) fn connection_options(config: &ClientConfig) -> ConnectionOptions {
+pub(super) fn connection_options(
+    config: &ClientConfig,
+    endpoint: &Endpoint,
+) -> Result<ConnectionOptions, ChannelError> {
     let or_default = |bytes: usize, default: usize| if bytes == 0 { default } else { bytes };
-    ConnectionOptions {
+    Ok(ConnectionOptions {
+        tls: connector(config, endpoint)?,
         keepalive: config.keepalive.as_ref().map(|keepalive| Keepalive {
             time: keepalive.effective_time(),
             timeout: keepalive.effective_timeout(),
@@ -105,5 +130,5 @@ pub(super) fn connection_options(config: &ClientConfig) -> ConnectionOptions {
         }),
         read_buffer_bytes: or_default(config.read_buffer_size, READ_BUFFER_BYTES_DEFAULT),
         write_buffer_bytes: or_default(config.write_buffer_size, WRITE_BUFFER_BYTES_DEFAULT),
-    }
+    })
 }

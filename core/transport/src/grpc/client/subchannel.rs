@@ -14,9 +14,10 @@ use tracing::Instrument as _;
 
 use super::backoff::Backoff;
 use super::connection::{Connection, ConnectionOptions, Handle};
-use super::dial::{Address, cause, dial};
+use super::dial::{Address, Socket, cause, dial};
 use super::load::Load;
 use super::roster::{Roster, State};
+use crate::tls::HandshakeError;
 
 /// An attempt, HTTP/2 handshake included: `MIN_CONNECT_TIMEOUT` of gRPC's "Connection Backoff Protocol".
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -199,6 +200,11 @@ impl Subchannel {
     }
 }
 
+/// As grpc-go words it.
+fn unauthenticated(error: &HandshakeError) -> String {
+    format!("connection error: desc = \"transport: authentication handshake failed: {error}\"")
+}
+
 async fn connect_to(
     address: Address,
     options: &ConnectionOptions,
@@ -212,6 +218,10 @@ async fn connect_to(
         let socket = dial(&address, user_timeout)
             .await
             .map_err(|e| dialing(&address, &format!("connect: {}", cause(&e))))?;
+        let socket: Box<dyn Socket> = match &options.tls {
+            Some(tls) => Box::new(tls.connect(socket).await.map_err(|error| unauthenticated(&error))?),
+            None => socket,
+        };
         Connection::establish(socket, address.clone(), options, load).await
     };
     timeout(CONNECT_TIMEOUT, connect).await.unwrap_or_else(|_| Err(dialing(&address, "i/o timeout")))

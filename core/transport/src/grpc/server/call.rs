@@ -26,13 +26,14 @@ use super::handler::{Peer, Reply, Route, UnaryRequest, split_path};
 use super::limits::{
     BODY_TIME_MAX, COPY_BYTES_MAX, OWN_TASK_BYTES, SLOW_BODY_BYTES_PER_SECOND, SLOW_BODY_CHECK,
 };
-use crate::auth::{PeerSecurity, ServerAuth};
+use crate::auth::ServerAuth;
 use crate::grpc::compression::Encoding;
 use crate::grpc::compression::decode::expected_bytes;
 use crate::grpc::frame::{Assembler, Message};
 use crate::grpc::status::code_value;
 use crate::grpc::timeout::{GRPC_TIMEOUT, parse_timeout};
 use crate::grpc::{Code, Status, status};
+use crate::tls::Session;
 
 const GRPC_ENCODING: &str = "grpc-encoding";
 const GRPC_ACCEPT_ENCODING: &str = "grpc-accept-encoding";
@@ -43,7 +44,8 @@ const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc
 pub(super) struct Caller {
     pub(super) shared: Arc<Shared>,
     pub(super) peer: Peer,
-    pub(super) security: PeerSecurity,
+    /// What the TLS handshake established; `None` for plaintext.
+    pub(super) security: Option<Arc<Session>>,
     pub(super) gate: Gate,
 }
 
@@ -102,8 +104,16 @@ async fn outcome(caller: Arc<Caller>, head: request::Parts, body: RecvStream) ->
     let (message, admitted) = receive_in_time(&caller, body, start, deadline).await?;
     let own_task = message.compressed || message.bytes.len() >= OWN_TASK_BYTES;
     let peer = caller.peer;
-    let request =
-        UnaryRequest { uri: head.uri, metadata: head.headers, peer, auth, message: Bytes::new(), deadline };
+    let security = caller.security.clone();
+    let request = UnaryRequest {
+        uri: head.uri,
+        metadata: head.headers,
+        peer,
+        security,
+        auth,
+        message: Bytes::new(),
+        deadline,
+    };
     if own_task {
         let tracker = caller.shared.tasks.clone();
         let work = run_handler(caller, request, message, encoding, admitted).in_current_span();
@@ -229,8 +239,8 @@ async fn authenticate(
     let request = AuthRequest {
         headers,
         peer: caller.peer.address(),
-        certificates: &caller.security.certificates,
-        is_secured: caller.security.is_secured,
+        certificates: caller.security.as_ref().map(|tls| &*tls.peer_certificates).unwrap_or_default(),
+        is_secured: caller.security.is_some(),
     };
     let bound = start + BODY_TIME_MAX;
     match timeout_at(deadline.map_or(bound, |deadline| deadline.min(bound)), auth.check(&request)).await {

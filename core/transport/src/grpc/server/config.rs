@@ -11,6 +11,7 @@ use super::endpoint::Endpoint;
 use super::limits::{CONCURRENT_STREAMS_DEFAULT, FRAME_BYTES, WRITE_BUFFER_BYTES_MAX};
 use crate::auth::ServerAuthConfig;
 use crate::io::WRITE_BUFFER_BYTES_DEFAULT;
+use crate::tls::ServerTls;
 
 /// `read_buffer_size` where the configuration says 0 (grpc-go).
 const READ_BUFFER_BYTES_DEFAULT: i64 = 32 * 1024;
@@ -68,6 +69,8 @@ pub struct ServerConfig {
     pub endpoint: String,
     /// `tcp`, `tcp4`, `tcp6` or `unix`.
     pub transport: Transport,
+    /// Transport security. Off by default: the server speaks plaintext.
+    pub tls: Optional<ServerTls>,
     /// Largest message in MiB, before and after decompression. 0 means 4.
     pub max_recv_msg_size_mib: i64,
     /// Calls in flight on one connection. 0 means 1000; the Go collector's 0 means no limit.
@@ -136,6 +139,7 @@ impl Default for ServerConfig {
             write_buffer_size: 0,
             keepalive: Keepalive::default(),
             auth: Optional::off(),
+            tls: Optional::off(),
             include_metadata: false,
         }
     }
@@ -175,6 +179,7 @@ impl Validate for ServerConfig {
             problems.error_at("endpoint", error);
         }
         problems.nested("auth", &self.auth);
+        problems.nested("tls", &self.tls);
         if self.max_recv_msg_size_mib < 0 || self.max_recv_msg_size_mib > RECV_MSG_SIZE_MIB_MAX {
             problems.error_at(
                 "max_recv_msg_size_mib",

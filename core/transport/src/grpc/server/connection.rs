@@ -23,8 +23,8 @@ use super::limits::{HANDSHAKE_TIME_MAX, LINGER_MAX};
 use super::socket::Socket;
 use super::watch::{Foreign, Watched};
 use super::{Phase, Shared};
-use crate::auth::PeerSecurity;
 use crate::io::{Flusher, Gathering, gather};
+use crate::tls::Session;
 
 type Io = Watched<Socket>;
 type H2 = server::Connection<Gathering<Io>, Bytes>;
@@ -45,6 +45,7 @@ enum End {
 
 /// Serves `socket` until it closes.
 pub(super) async fn serve(shared: Arc<Shared>, socket: Socket, peer: Peer, window: Window) {
+    let Some((socket, security)) = secure(&shared, socket, peer).await else { return };
     let (io, flusher) = gather(Watched::new(socket), 0, shared.write_buffer_bytes);
     let handshake = timeout(HANDSHAKE_TIME_MAX, flusher.drive(shared.h2_for(&window).handshake(io)));
     let handshake = tokio::select! {
@@ -57,7 +58,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: Socket, peer: Peer, windo
         return;
     };
     let gate = Gate::new(shared.memory.clone(), &window, shared.message_bytes_max);
-    let caller = Arc::new(Caller { shared: shared.clone(), peer, security: PeerSecurity::default(), gate });
+    let caller = Arc::new(Caller { shared: shared.clone(), peer, security, gate });
     let mut driver = Driver::new(shared.clone(), h2, &flusher, |request, respond| {
         call::serve(caller.clone(), request, respond)
     });
@@ -81,6 +82,22 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: Socket, peer: Peer, windo
                 );
             }
             linger(&flusher).await;
+        }
+    }
+}
+
+/// Puts TLS on a connection, if the server is to; `None` if that fails, which is reported here.
+async fn secure(shared: &Shared, socket: Socket, peer: Peer) -> Option<(Socket, Option<Arc<Session>>)> {
+    let Some(tls) = &shared.tls else { return Some((socket, None)) };
+    let handshake = tokio::select! {
+        result = Box::pin(tls.accept(socket)) => result,
+        () = shared.left_phase(Phase::Serving) => return None,
+    };
+    match handshake {
+        Ok((stream, session)) => Some((Socket::Tls(Box::new(stream)), Some(Arc::new(session)))),
+        Err(error) => {
+            tls.report(&error, &peer);
+            None
         }
     }
 }

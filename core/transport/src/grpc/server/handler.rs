@@ -12,6 +12,7 @@ use spanbridge_component::AuthData;
 use tokio::time::Instant;
 
 use crate::grpc::{Status, frame};
+use crate::tls::Session;
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct UnaryRequest {
     pub peer: Peer,
     /// What the server's authenticator knows of the client; `None` without one.
     pub auth: Option<Arc<dyn AuthData>>,
+    /// What the TLS handshake established: the client's certificates, if any. `None` for plaintext.
+    pub security: Option<Arc<Session>>,
     /// The message.
     pub message: Bytes,
     /// When the client stops waiting, if it said so (`grpc-timeout`). The server cancels the call at that time.

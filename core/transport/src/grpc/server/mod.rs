@@ -48,9 +48,13 @@ use self::endpoint::{Endpoint, Listener};
 use self::keepalive::Rules;
 use crate::auth::ServerAuth;
 use crate::log_gate::LogGate;
+use crate::tls::Acceptor;
 
 /// After connections were cut, their tasks get this long to end.
 const CUT_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// What clients have to ask for in a TLS handshake (ALPN).
+const ALPN: &[u8] = b"h2";
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +95,7 @@ struct Shared {
     frame_bytes: u32,
     memory: Account,
     auth: Option<ServerAuth>,
+    tls: Option<Acceptor>,
     rules: Rules,
     message_bytes_max: usize,
     write_buffer_bytes: usize,
@@ -114,7 +119,8 @@ impl Server {
     /// `on_death` is called if accepting connections ends by itself; the server is of no more use then.
     ///
     /// # Errors
-    /// If the endpoint cannot be resolved or bound, or if the configuration names an authenticator and `auth` is `None`.
+    /// If the endpoint cannot be resolved or bound, if the files of TLS cannot be used, or if the configuration names an
+    /// authenticator and `auth` is `None`.
     pub async fn start(
         config: &ServerConfig,
         handler: Arc<dyn UnaryHandler>,
@@ -127,11 +133,14 @@ impl Server {
             return Err(failed("no authenticator was given, and without one nobody may come in".to_owned()));
         }
         let endpoint = Endpoint::parse(&config.endpoint, config.transport).map_err(failed)?;
+        let tls = config.tls.as_ref().map(|tls| Acceptor::new(tls, ALPN)).transpose();
+        let tls = tls.map_err(|error| failed(format!("tls: {error}")))?;
         let listener = endpoint.listen(config.transport).await.map_err(|error| failed(error.to_string()))?;
+        let shared = Shared { tls, ..Shared::new(config, handler, memory, auth) };
         let server = Self {
             endpoint: listener.endpoint(),
             stop_accepting: CancellationToken::new(),
-            shared: Arc::new(Shared::new(config, handler, memory, auth)),
+            shared: Arc::new(shared),
         };
         let accepting = accept_until(listener, server.shared.clone(), server.stop_accepting.clone());
         let supervised = async move {
@@ -194,6 +203,7 @@ impl Shared {
             frame_bytes: config.frame_bytes(),
             memory,
             auth,
+            tls: None,
             rules: Rules::new(&config.keepalive),
             message_bytes_max: config.message_bytes_max(),
             write_buffer_bytes: config.write_buffer_bytes(),

@@ -7,11 +7,15 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::tls::Stream;
+
 /// An accepted connection.
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// TLS over one of the others.
+    Tls(Box<Stream<Socket>>),
     /// For tests with a paused clock.
     #[cfg(test)]
     Memory(tokio::io::DuplexStream),
@@ -25,6 +29,10 @@ macro_rules! either {
                 $call
             }
             Socket::Unix(io) => {
+                let $io = Pin::new(io);
+                $call
+            }
+            Socket::Tls(io) => {
                 let $io = Pin::new(io);
                 $call
             }

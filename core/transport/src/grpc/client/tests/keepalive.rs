@@ -17,6 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 async fn connected(permit_without_stream: bool) -> (Connection, Handle, Raw<DuplexStream>) {
     let (client, server) = tokio::io::duplex(64 * 1024);
     let options = ConnectionOptions {
+        tls: None,
         keepalive: Some(Keepalive { time: TIME, timeout: TIMEOUT, permit_without_stream }),
         read_buffer_bytes: 1024,
         write_buffer_bytes: 1024,
@@ -78,7 +79,7 @@ async fn a_peer_that_talks_is_not_pinged_and_a_late_answer_is_enough() {
     let (unusable, mut ended) = oneshot::channel();
     let _run = tokio::spawn(connection.run(unusable));
     let template = super::super::call::Template::new(
-        Authority::from_static("backend"),
+        (http::uri::Scheme::HTTP, Authority::from_static("backend")),
         HeaderValue::from_static("test"),
         [],
         None,
@@ -122,6 +123,7 @@ async fn too_many_pings_is_noticed_and_any_other_goaway_is_not() {
 #[test]
 fn the_interval_of_pings_doubles_up_to_a_bound() {
     let options = ConnectionOptions {
+        tls: None,
         keepalive: Some(Keepalive { time: TIME, timeout: TIMEOUT, permit_without_stream: true }),
         read_buffer_bytes: 1024,
         write_buffer_bytes: 1024,

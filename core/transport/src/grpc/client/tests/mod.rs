@@ -18,7 +18,6 @@ use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue};
 use spanbridge_component::BuildInfo;
-use spanbridge_config::Optional;
 use tokio::time::Instant;
 
 use super::connection::{ConnectionOptions, Keepalive};
@@ -36,11 +35,7 @@ async fn patiently<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn config(endpoint: impl std::fmt::Display) -> ClientConfig {
-    ClientConfig {
-        endpoint: endpoint.to_string(),
-        tls: Optional::on(ClientTls { insecure: true, insecure_skip_verify: false }),
-        ..ClientConfig::default()
-    }
+    ClientConfig { endpoint: endpoint.to_string(), tls: ClientTls::plaintext(), ..ClientConfig::default() }
 }
 
 fn settings() -> ChannelSettings {

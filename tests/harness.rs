@@ -261,6 +261,10 @@ fn endpoint_of(line: &str) -> Option<&str> {
     rest.split_once('"').map(|(value, _)| value)
 }
 
+/// An exporter that acknowledges what its destination has acknowledged, and makes one attempt: what a test sees at one end
+/// is what happened at the other.
+pub(crate) const END_TO_END: &str = "sending_queue: {enabled: false}\n    retry_on_failure: {enabled: false}";
+
 /// A configuration that receives every signal, inserts two resource attributes, batches, and exports to `target`.
 pub(crate) fn pipeline(target: SocketAddr, batch: &str, exporter: &str) -> String {
     format!(
@@ -280,6 +284,7 @@ exporters:
   otlp_grpc:
     endpoint: {target}
     tls: {{insecure: true}}
+    {END_TO_END}
     {exporter}
 service:
   telemetry:
@@ -305,6 +310,7 @@ exporters:
   otlp_grpc:
     endpoint: {target}
     tls: {{insecure: true}}
+    {END_TO_END}
     {exporter}
 service:
   telemetry:

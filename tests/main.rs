@@ -14,9 +14,11 @@ mod sink;
 
 mod architecture;
 mod bad_configs;
+mod delivery;
 mod error_mapping;
 mod example_configs;
 mod grpc_conformance;
+mod load_balancing;
 mod memory;
 mod reload;
 mod roundtrip;

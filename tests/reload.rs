@@ -14,7 +14,7 @@ use tonic::transport::Channel;
 
 use crate::client;
 use crate::data;
-use crate::harness::{Collector, PATIENCE, say};
+use crate::harness::{Collector, END_TO_END, PATIENCE, say};
 use crate::sink::Sink;
 
 const CONNECTIONS: u64 = 4;
@@ -250,14 +250,15 @@ async fn a_port_that_is_taken_leads_back_to_the_former_configuration() {
     let sinks = [Sink::start(), Sink::start()];
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind a port");
     let taken = (taken.local_addr().expect("its address"), taken);
-    let collector = Collector::start("clash", &config(sinks[0].address(), "", "batch", ""));
+    let collector = Collector::start("clash", &config(sinks[0].address(), END_TO_END, "batch", ""));
     let mut client = client::traces(collector.grpc()).await;
     client.export(data::spans(1, 1)).await.expect("it works");
 
     // The exporter changes, too: what was brought in before the failure goes out again.
     let clash = format!("otlp/2: {{protocols: {{grpc: {{endpoint: \"{}\"}}}}}}", taken.0);
-    let bad = config(sinks[1].address(), "", "", "traces/2: {receivers: [otlp/2], exporters: [otlp_grpc]}")
-        .replace("receivers:\n", &format!("receivers:\n  {clash}\n"));
+    let bad =
+        config(sinks[1].address(), END_TO_END, "", "traces/2: {receivers: [otlp/2], exporters: [otlp_grpc]}")
+            .replace("receivers:\n", &format!("receivers:\n  {clash}\n"));
     collector.rewrite(&bad);
     collector.hang_up();
     let line = collector.wait_for_line(DOES_NOT_START);
@@ -276,11 +277,11 @@ async fn a_port_that_is_taken_leads_back_to_the_former_configuration() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watched_file_that_changes_is_read_again() {
     let sinks = [Sink::start(), Sink::start()];
-    let first = config(sinks[0].address(), "", "", "");
+    let first = config(sinks[0].address(), END_TO_END, "", "");
     let collector = Collector::start_with("watch", &first, &["--watch"]);
     let mut client = client::traces(collector.grpc()).await;
     client.export(data::spans(1, 1)).await.expect("it works");
-    collector.rewrite(&config(sinks[1].address(), "", "", ""));
+    collector.rewrite(&config(sinks[1].address(), END_TO_END, "", ""));
     collector.wait_for_line(IN_FORCE);
     client.export(data::spans(2, 1)).await.expect("it goes on");
     assert_eq!((sinks[0].span_counts().len(), sinks[1].span_counts().len()), (1, 1));

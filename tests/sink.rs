@@ -52,19 +52,20 @@ struct Received {
 
 #[derive(Clone, Default)]
 struct Service {
-    behaviour: Behaviour,
+    behaviour: Arc<Mutex<Behaviour>>,
     received: Arc<Mutex<Received>>,
 }
 
 impl Service {
     async fn take<T>(&self, request: Request<T>, keep: impl FnOnce(&mut Received, T)) -> Result<(), Status> {
-        tokio::time::sleep(self.behaviour.delay).await;
-        if let Some(mut gate) = self.behaviour.gate.clone() {
+        let behaviour = self.behaviour.lock().expect("sink").clone();
+        tokio::time::sleep(behaviour.delay).await;
+        if let Some(mut gate) = behaviour.gate {
             // A gate whose owner is gone is as good as open.
             let _ = gate.wait_for(|open| *open).await;
         }
-        if let Some(status) = &self.behaviour.refuse {
-            return Err(status.clone());
+        if let Some(status) = behaviour.refuse {
+            return Err(status);
         }
         let mut received = self.received.lock().expect("sink");
         received.metadata.push(request.metadata().clone());
@@ -109,6 +110,7 @@ impl LogsService for Service {
 /// A running sink; it stops when it is dropped.
 pub(crate) struct Sink {
     address: SocketAddr,
+    behaviour: Arc<Mutex<Behaviour>>,
     received: Arc<Mutex<Received>>,
     server: AbortHandle,
 }
@@ -121,16 +123,30 @@ impl Sink {
 
     /// A sink with the given behaviour. It needs the test's runtime.
     pub(crate) fn behaving(behaviour: Behaviour) -> Self {
-        let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).expect("bind the sink");
+        Self::with(([127, 0, 0, 1], 0).into(), behaviour, MAX_REQUEST_BYTES)
+    }
+
+    /// A sink that takes everything, at this address.
+    pub(crate) fn start_at(address: SocketAddr) -> Self {
+        Self::with(address, Behaviour::default(), MAX_REQUEST_BYTES)
+    }
+
+    /// A sink that takes no larger messages, before and after decompression.
+    pub(crate) fn limited(message_max_bytes: usize) -> Self {
+        Self::with(([127, 0, 0, 1], 0).into(), Behaviour::default(), message_max_bytes)
+    }
+
+    fn with(address: SocketAddr, behaviour: Behaviour, message_max_bytes: usize) -> Self {
+        let incoming = TcpIncoming::bind(address).expect("bind the sink");
         let address = incoming.local_addr().expect("address of the sink");
-        let service = Service { behaviour, received: Arc::default() };
-        let received = service.received.clone();
+        let service = Service { behaviour: Arc::new(Mutex::new(behaviour)), received: Arc::default() };
+        let (behaviour, received) = (service.behaviour.clone(), service.received.clone());
         macro_rules! accepting {
             ($server:ident) => {
                 $server::new(service.clone())
                     .accept_compressed(CompressionEncoding::Gzip)
                     .accept_compressed(CompressionEncoding::Zstd)
-                    .max_decoding_message_size(MAX_REQUEST_BYTES)
+                    .max_decoding_message_size(message_max_bytes)
             };
         }
         let server = Server::builder()
@@ -139,7 +155,12 @@ impl Sink {
             .add_service(accepting!(LogsServiceServer))
             .serve_with_incoming(incoming);
         let server = tokio::spawn(server).abort_handle();
-        Self { address, received, server }
+        Self { address, behaviour, received, server }
+    }
+
+    /// From now on it answers like this.
+    pub(crate) fn behave(&self, behaviour: Behaviour) {
+        *self.behaviour.lock().expect("sink") = behaviour;
     }
 
     /// Where it listens.

@@ -6,10 +6,13 @@ use std::sync::OnceLock;
 use async_trait::async_trait;
 use http::HeaderMap;
 use http::uri::PathAndQuery;
+use spanbridge_component::telemetry::Destination;
 use spanbridge_component::{Batch, Code, Host, Settings, ShutdownError, Signal, StartError};
 use spanbridge_exporterhelper::{SendError, Sender};
 use spanbridge_transport::auth::ClientAuth;
-use spanbridge_transport::grpc::{Channel, ChannelSettings, ClientConfig, Compression, Encoding, Status};
+use spanbridge_transport::grpc::{
+    Channel, ChannelSettings, ClientConfig, Compression, Encoding, Endpoint, Status,
+};
 use spanbridge_transport::log_gate::LogGate;
 use tokio::time::Instant;
 use tracing::Span;
@@ -75,23 +78,23 @@ impl OtlpGrpcSender {
         &self.config.endpoint
     }
 
-    /// Begins to connect; as [`Sender::start`], for those who have no host at hand and so no authenticator. A second
-    /// call changes nothing.
+    /// Finds the authenticator and begins to connect; as [`Sender::start`], where nothing can be awaited. A second call
+    /// changes nothing.
     ///
     /// # Errors
-    /// If the configuration is one that validation refuses.
-    pub fn connect(&self) -> Result<(), StartError> {
+    /// If the authenticator does not run, or the configuration is one that validation refuses.
+    pub fn connect(&self, host: &Host) -> Result<(), StartError> {
         // The channel's tasks live in the component's span.
         let _span = self.span.enter();
         if self.channel.get().is_some() {
             return Ok(());
         }
-        if self.config.auth.is_on() && self.auth.get().is_none() {
-            return Err(StartError("there is nobody to ask for the authenticator".to_owned()));
+        if let Some(auth) = ClientAuth::resolve(&self.config.auth, self.config.is_plaintext(), host)? {
+            // Whoever came first stays.
+            let _ = self.auth.set(auth);
         }
         let channel =
             Channel::new(&self.config, self.settings.clone()).map_err(|e| StartError(e.to_string()))?;
-        // Whoever came first stays.
         let _ = self.channel.set(channel);
         Ok(())
     }
@@ -132,11 +135,7 @@ fn not_running() -> Status {
 #[async_trait]
 impl Sender for OtlpGrpcSender {
     async fn start(&self, host: &Host) -> Result<(), StartError> {
-        if let Some(auth) = ClientAuth::resolve(&self.config.auth, self.config.is_plaintext(), host)? {
-            // Whoever came first stays.
-            let _ = self.auth.set(auth);
-        }
-        self.connect()
+        self.connect(host)
     }
 
     async fn send(&self, batch: &Batch) -> Result<(), SendError> {
@@ -151,6 +150,17 @@ impl Sender for OtlpGrpcSender {
             }
             Err(status) => Err(send_error(&status)),
         }
+    }
+
+    fn destination(&self, _: Signal) -> Destination {
+        let (server_address, server_port) = match self.config.target() {
+            Ok(Endpoint::Dns(target) | Endpoint::Passthrough(target)) => {
+                (target.host, target.port.to_string())
+            }
+            Ok(Endpoint::Unix(path)) => (path.display().to_string(), String::new()),
+            Err(_) => Default::default(),
+        };
+        Destination { server_address, server_port, ..Destination::default() }
     }
 
     async fn shutdown(&self, deadline: Instant) -> Result<(), ShutdownError> {

@@ -1,9 +1,9 @@
 //! The backends there are now, and how others take their place.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use spanbridge_component::{Settings, ShutdownError};
+use spanbridge_component::{Host, Settings, ShutdownError};
 use spanbridge_exporterhelper::Sender as _;
 use spanbridge_otlp::OtlpGrpcSender;
 use tokio::sync::watch;
@@ -44,6 +44,8 @@ pub(crate) struct Backends {
     settings: Settings,
     config: OtlpConfig,
     metrics: Metrics,
+    /// Set at the start, before any backend.
+    host: OnceLock<Host>,
     current: watch::Sender<Arc<Set>>,
     retiring: TaskTracker,
     /// Those that retire have no more time.
@@ -57,10 +59,16 @@ impl Backends {
             settings,
             config,
             metrics,
+            host: OnceLock::new(),
             current: watch::Sender::new(Arc::default()),
             retiring: TaskTracker::new(),
             hurry: CancellationToken::new(),
         }
+    }
+
+    /// Whom new backends ask for their authenticator.
+    pub(crate) fn set_host(&self, host: &Host) {
+        let _ = self.host.set(host.clone());
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -118,8 +126,9 @@ impl Backends {
             health: Health::default(),
             metrics: self.metrics.backend(endpoint),
         };
+        let host = self.host.get()?;
         // Validation has looked at everything but the endpoint, which is an address.
-        if let Err(error) = backend.sender.connect() {
+        if let Err(error) = backend.sender.connect(host) {
             tracing::error!(endpoint, %error, "cannot use the backend");
             return None;
         }

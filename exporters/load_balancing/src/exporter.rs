@@ -137,7 +137,8 @@ impl BalancingSender {
 
 #[async_trait]
 impl Sender for BalancingSender {
-    async fn start(&self, _: &Host) -> Result<(), StartError> {
+    async fn start(&self, host: &Host) -> Result<(), StartError> {
+        self.backends.set_host(host);
         let span = self.settings.span();
         let resolver = &self.config.resolver;
         if let Some(fixed) = resolver.fixed.as_ref() {

@@ -1,8 +1,9 @@
 //! What users write under `exporters::otlp_grpc`.
 
 use spanbridge_component::{Problems, Unsupported, Validate};
-use spanbridge_config::Duration;
-use spanbridge_transport::grpc::{CLIENT_UNSUPPORTED, ClientConfig, Compression, Encoding};
+use spanbridge_exporterhelper::HelperConfig;
+use spanbridge_otlp::client_config_default;
+use spanbridge_transport::grpc::{CLIENT_UNSUPPORTED, ClientConfig};
 
 spanbridge_config::squash! {
     /// Configuration of the `otlp_grpc` exporter (reference: collector-core, 8.1).
@@ -10,51 +11,31 @@ spanbridge_config::squash! {
     pub struct Config {
         /// How to reach the destination; these keys stand at the exporter's own level.
         pub flatten client: ClientConfig,
-        /// How long one attempt to send may take, connecting included. 0 sets no limit; the client's own deadline holds
-        /// in any case. Default 5s.
-        pub timeout: Duration,
+        /// Timeout, retries and queue; these keys stand there, too.
+        pub flatten helper: HelperConfig,
     }
 }
 
-/// The Go exporter's default of `write_buffer_size`.
-const WRITE_BUFFER_BYTES: usize = 512 * 1024;
-
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            client: ClientConfig {
-                compression: Compression::With(Encoding::Gzip),
-                write_buffer_size: WRITE_BUFFER_BYTES,
-                ..ClientConfig::default()
-            },
-            timeout: Duration::from_secs(5),
-        }
+        Self { client: client_config_default(), helper: HelperConfig::default() }
     }
 }
 
 impl Validate for Config {
     fn validate(&self, problems: &mut Problems) {
         self.client.validate(problems);
+        self.helper.validate(problems);
     }
 }
 
 /// The keys of the Go exporter that this version refuses by name.
-pub(crate) static UNSUPPORTED: [Unsupported; CLIENT_UNSUPPORTED.len() + 2] = {
-    const REASON: &str = "it comes with the delivery release; until then the exporter makes one attempt and its caller \
-                          waits for the outcome";
-    let mut all = [Unsupported { path: "retry_on_failure", reason: REASON }; CLIENT_UNSUPPORTED.len() + 2];
-    all[1] = Unsupported { path: "sending_queue", reason: REASON };
-    let mut index = 0;
-    while index < CLIENT_UNSUPPORTED.len() {
-        all[index + 2] = CLIENT_UNSUPPORTED[index];
-        index += 1;
-    }
-    all
-};
+pub(crate) static UNSUPPORTED: [Unsupported; CLIENT_UNSUPPORTED.len()] = CLIENT_UNSUPPORTED;
 
 #[cfg(test)]
 mod tests {
-    use spanbridge_config::Document;
+    use spanbridge_config::{Document, Duration};
+    use spanbridge_transport::grpc::{Compression, Encoding};
 
     use super::*;
 
@@ -71,7 +52,8 @@ mod tests {
     #[test]
     fn defaults_are_the_go_exporters() {
         let config = read("{endpoint: 'backend:4317', tls: {insecure: true}}").unwrap();
-        assert_eq!(config.timeout, Duration::from_secs(5));
+        assert_eq!(config.helper, HelperConfig::default());
+        assert_eq!(config.helper.timeout, Duration::from_secs(5));
         assert_eq!(config.client.compression, Compression::With(Encoding::Gzip));
         assert_eq!(config.client.write_buffer_size, 524_288);
         assert!(!config.client.keepalive.is_on());
@@ -82,6 +64,9 @@ mod tests {
         let config = read(include_str!("../testdata/all_keys.yaml")).unwrap();
         assert!(config.client.wait_for_ready);
         assert_eq!(config.client.headers.len(), 2);
+        assert_eq!(config.client.connections_per_address, 4);
+        assert_eq!(config.helper.timeout, Duration::from_secs(2));
+        assert!(!config.helper.sending_queue.is_on());
     }
 
     #[test]

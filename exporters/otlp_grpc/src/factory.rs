@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use spanbridge_component::{BuildError, Descriptor, Exporter, ExporterFactory, Settings, Signal, Stability};
+use spanbridge_exporterhelper::ExporterHelper;
+use spanbridge_otlp::OtlpGrpcSender;
 
 use crate::Config;
 use crate::config::UNSUPPORTED;
-use crate::exporter::OtlpGrpcExporter;
 
 /// Makes `otlp_grpc` exporters, also under their former name `otlp`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,6 +30,7 @@ impl ExporterFactory for Factory {
     }
 
     fn create(&self, settings: Settings, config: Config) -> Result<Arc<dyn Exporter>, BuildError> {
-        Ok(Arc::new(OtlpGrpcExporter::new(settings, config)?))
+        let sender = OtlpGrpcSender::new(&settings, config.client);
+        ExporterHelper::new(settings, config.helper, sender)
     }
 }

@@ -9,14 +9,13 @@ const fn secure_hop(path: &'static str) -> Unsupported {
 }
 
 /// The resolvers that are not here, and what a client does not have yet.
-pub(crate) static UNSUPPORTED: [Unsupported; 19] = [
+pub(crate) static UNSUPPORTED: [Unsupported; 18] = [
     Unsupported {
         path: "resolver.k8s",
         reason: "it comes with the Kubernetes release; until then write resolver::dns with the name of a headless \
                  service",
     },
     Unsupported { path: "resolver.aws_cloud_map", reason: "write resolver::dns, which Cloud Map serves too" },
-    secure_hop("protocol.otlp.auth"),
     secure_hop("protocol.otlp.middlewares"),
     secure_hop("protocol.otlp.tls.ca_file"),
     secure_hop("protocol.otlp.tls.ca_pem"),

@@ -56,7 +56,20 @@ pub(crate) struct Backend {
 
 impl Backend {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(([127, 0, 0, 1], 0).into()).await
+    }
+
+    pub(crate) async fn start_at(address: SocketAddr) -> Self {
+        Self::start_with(address, usize::MAX).await
+    }
+
+    /// One that takes no larger messages.
+    pub(crate) async fn start_limited(message_max_bytes: usize) -> Self {
+        Self::start_with(([127, 0, 0, 1], 0).into(), message_max_bytes).await
+    }
+
+    async fn start_with(address: SocketAddr, message_max_bytes: usize) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, arrived) = mpsc::unbounded_channel();
         let answer = Arc::<Mutex<Answer>>::default();
@@ -67,6 +80,7 @@ impl Backend {
                     .accept_compressed(CompressionEncoding::Gzip)
                     .accept_compressed(CompressionEncoding::Zstd)
                     .send_compressed(CompressionEncoding::Gzip)
+                    .max_decoding_message_size(message_max_bytes)
             };
         }
         let router = tonic::transport::Server::builder()
@@ -81,6 +95,10 @@ impl Backend {
 
     pub(crate) fn answers(&self, answer: Answer) {
         *self.answer.lock().unwrap() = answer;
+    }
+
+    pub(crate) fn try_next(&mut self) -> Result<Arrived, mpsc::error::TryRecvError> {
+        self.arrived.try_recv()
     }
 
     pub(crate) async fn next(&mut self) -> Arrived {

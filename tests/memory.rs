@@ -37,7 +37,7 @@ processors:
   memory_limiter: {{check_interval: 100ms, limit_mib: {LIMIT_MIB}}}
   batch: {{acknowledge: delivered, send_batch_size: 8}}
 exporters:
-  otlp_grpc: {{endpoint: {target}, compression: none, timeout: 60s, tls: {{insecure: true}}}}
+  otlp_grpc: {{endpoint: {target}, compression: none, timeout: 60s, sending_queue: {{enabled: false}}, retry_on_failure: {{enabled: false}}, tls: {{insecure: true}}}}
 service:
   telemetry: {{metrics: {{level: none}}}}
   pipelines:

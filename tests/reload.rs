@@ -213,6 +213,70 @@ async fn reloads_under_load_fail_no_request_and_reset_no_connection() {
     assert!(counts.iter().all(|counts| !counts.is_empty()), "both configurations were in force");
 }
 
+/// The books that the log closes with: owner, and what became of the items of one signal.
+fn books(log: &str) -> Vec<(String, serde_json::Value)> {
+    let lines = log.lines().filter(|line| line.contains("Items accounted for"));
+    let fields = lines.map(|line| serde_json::from_str(&line[line.find('{').expect("fields")..]));
+    let fields = fields.map(|fields| fields.expect("fields are JSON"));
+    fields.map(|f: serde_json::Value| (f["owner"].as_str().expect("an owner").to_owned(), f)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exporters_with_queues_are_replaced_under_load_and_every_item_is_accounted_for() {
+    let folder = tempfile::TempDir::new().expect("a folder for the queue");
+    let queues = ["", "storage: file_storage, "];
+    for queue in queues {
+        let config = |consumers: usize| {
+            format!(
+                "
+receivers: {{otlp: {{protocols: {{grpc: {{endpoint: 127.0.0.1:0}}}}}}}}
+exporters: {{debug: {{sending_queue: {{{queue}num_consumers: {consumers}}}}}}}
+extensions: {{file_storage: {{directory: {}}}}}
+service:
+  telemetry: {{metrics: {{level: none}}}}
+  extensions: [file_storage]
+  pipelines: {{traces: {{receivers: [otlp], exporters: [debug]}}}}
+",
+                folder.path().display()
+            )
+        };
+        let collector = Collector::start("queues", &config(1));
+        let load = Load::on(collector.grpc()).await;
+        for reload in 1..=RELOADS {
+            load.goes_on_for(REQUESTS_BETWEEN).await;
+            collector.rewrite(&config(1 + reload % 2));
+            collector.hang_up();
+            collector.wait_for_lines(IN_FORCE, reload);
+        }
+        let (acknowledged, errors) = load.end().await;
+        let log = collector.stopped_log();
+        assert_eq!(errors, Vec::<String>::new());
+        let books = books(&log);
+        let of = |owner: &str, fate: &str| {
+            let (_, fields) = books.iter().find(|(name, _)| name == owner).expect("books of the owner");
+            fields[fate].as_u64().expect("a count")
+        };
+        let exporter = |fate| of("\"debug\" exporter", fate);
+        say(&format!(
+            "reload/{queue}: {} spans acknowledged, {} delivered, {} handed over, {} kept and restored",
+            acknowledged.len(),
+            exporter("delivered"),
+            exporter("returned"),
+            exporter("kept"),
+        ));
+        let spans = acknowledged.len() as u64;
+        assert_eq!(of("\"traces\" pipeline", "delivered"), spans);
+        assert_eq!(
+            exporter("taken") - exporter("returned"),
+            spans,
+            "each item once, but for those handed over"
+        );
+        assert_eq!(exporter("delivered"), spans, "{log}");
+        assert_eq!((exporter("kept"), exporter("lost")), (exporter("restored"), 0));
+        assert!(!log.contains("\terror\t"), "{log}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_configuration_changes_nothing_and_is_reported_with_its_places() {
     let sink = Sink::start();

@@ -186,3 +186,34 @@ async fn a_request_that_waits_for_its_next_attempt_occupies_one_consumer_only() 
     assert_eq!(running.status.reports().last(), Some(&Status::Ok));
     to.wait_for_items(3).await;
 }
+
+/// On several threads, with callers that go away at any moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_gets_stuck_or_lost_on_many_threads() {
+    let to = Scripted::new(|attempt, _| {
+        let pause = Duration::from_micros(attempt as u64 % 7 * 50);
+        Answer::After(pause, Box::new(Answer::Ok))
+    });
+    for batch in ["", ", batch: {min_size: 7, max_size: 9, flush_timeout: 2ms}"] {
+        for waits in [true, false] {
+            let yaml = format!(
+                "{{sending_queue: {{sizer: items, queue_size: 20, num_consumers: 5, block_on_overflow: true, \
+                  wait_for_result: {waits}{batch}}}}}"
+            );
+            let running = Running::start(&yaml, &to).await;
+            let callers: Vec<_> = (0..1500).map(|n| (n, running.spawn(1 + n % 4))).collect();
+            let mut answered = 0;
+            for (n, caller) in callers {
+                if n % 10 == 0 {
+                    caller.abort();
+                }
+                let answer = timeout(Duration::from_secs(60), caller).await.expect("a caller is stuck");
+                answered += usize::from(answer.is_ok_and(|answer| answer.is_ok()));
+            }
+            assert!(answered >= 1350, "{answered}");
+            running.stop(30).await.unwrap();
+            let balance = running.balance();
+            assert_eq!((balance.held, balance.dropped_total(), running.metric("queue_size")), (0, 0, 0));
+        }
+    }
+}

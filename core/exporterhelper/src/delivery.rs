@@ -257,7 +257,9 @@ impl Delivery {
             self.reporter.rejected(signal, items, error, cause);
         } else {
             self.reporter.dropped(signal, items, error, cause);
-            if let (Some(letters), Some(payload)) = (&self.dead_letters, parcel.payload()) {
+            // Once the time to drain is over there is none for writing, request by request, all that is left.
+            let has_time = cause != Cause::Shutdown || !self.stop.is_halted();
+            if let (Some(letters), Some(payload), true) = (&self.dead_letters, parcel.payload(), has_time) {
                 letters.write(payload, reason, error).await;
             }
         }

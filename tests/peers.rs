@@ -59,6 +59,12 @@ impl Peer {
         Ok(Self { receive, send, environment })
     }
 
+    /// The same, with one more environment variable.
+    pub(crate) fn with_variable(mut self, name: &'static str, value: String) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
     fn command(&self, program: &[OsString]) -> Command {
         let mut command = Command::new(&program[0]);
         command.args(&program[1..]).envs(self.environment.iter().cloned());

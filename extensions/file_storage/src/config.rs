@@ -264,6 +264,35 @@ mod tests {
     }
 
     #[test]
+    fn every_key_is_read() {
+        let config: Config =
+            spanbridge_config::from_yaml(include_str!("../testdata/every_key.yaml")).unwrap();
+        assert_eq!(config.timeout, Duration::from_secs(10));
+        assert!(config.fsync && config.create_directory && config.recreate);
+        assert_eq!((config.permissions(), config.max_size), (Ok(0o700), 1 << 30));
+        let expected = Compaction {
+            on_start: true,
+            on_rebound: true,
+            directory: Some("/tmp".into()),
+            max_transaction_size: 1024,
+            rebound_needed_threshold_mib: 50,
+            rebound_trigger_threshold_mib: 5,
+            check_interval: Duration::from_secs(1),
+            cleanup_on_start: true,
+        };
+        assert_eq!(config.compaction, expected);
+    }
+
+    #[test]
+    fn what_a_value_cannot_be_is_refused_while_reading() {
+        let refused = |yaml| spanbridge_config::from_yaml::<Config>(yaml).unwrap_err().to_string();
+        let unknown = refused(include_str!("../testdata/unknown_key.yaml"));
+        assert!(unknown.contains("fsink"), "{unknown}");
+        let negative = refused(include_str!("../testdata/negative_max_size.yaml"));
+        assert!(negative.contains("max_size"), "{negative}");
+    }
+
+    #[test]
     fn a_maximum_in_a_mistaken_unit_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(errors(json!({ "directory": folder.path(), "max_size": 512 })).len(), 1);

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::io::Errno;
 use spanbridge_component::{StorageError, StorageErrorKind};
 
 use crate::names::segment_name;
@@ -32,8 +33,9 @@ pub(crate) trait DiskFile: Send + Sync {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Writes some of `slices`, in one call of the system.
-    fn write_vectored_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
+    /// Writes some of `slices`, in one call of the system, which with `sync` returns when the disk has them. Other
+    /// changes of the file are not waited for.
+    fn write_vectored_at(&self, slices: &[IoSlice<'_>], offset: u64, sync: bool) -> io::Result<usize>;
     /// Makes the contents survive a power loss.
     fn sync(&self) -> io::Result<()>;
     /// Cuts the file off.
@@ -91,8 +93,19 @@ impl DiskFile for File {
         self.write_all_at(bytes, offset)
     }
 
-    fn write_vectored_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        Ok(rustix::io::pwritev(self, slices, offset)?)
+    fn write_vectored_at(&self, slices: &[IoSlice<'_>], offset: u64, sync: bool) -> io::Result<usize> {
+        if !sync {
+            return Ok(rustix::io::pwritev(self, slices, offset)?);
+        }
+        match write_synced(self, slices, offset) {
+            // Not every file system, and only Linux, can wait for a part of a file.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                let bytes = rustix::io::pwritev(self, slices, offset)?;
+                self.sync_data()?;
+                Ok(bytes)
+            }
+            result => Ok(result?),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -108,6 +121,16 @@ impl DiskFile for File {
     }
 }
 
+#[cfg(target_os = "linux")]
+fn write_synced(file: &File, slices: &[IoSlice<'_>], offset: u64) -> Result<usize, Errno> {
+    rustix::io::pwritev2(file, slices, offset, rustix::io::ReadWriteFlags::DSYNC)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_synced(_: &File, _: &[IoSlice<'_>], _: u64) -> Result<usize, Errno> {
+    Err(Errno::NOSYS)
+}
+
 /// Most slices that the system takes in one call (`IOV_MAX` of Linux).
 const SLICES_MAX: usize = 1024;
 
@@ -116,11 +139,12 @@ pub(crate) fn write_all_vectored(
     file: &dyn DiskFile,
     mut slices: &mut [IoSlice<'_>],
     mut offset: u64,
+    sync: bool,
 ) -> io::Result<()> {
     IoSlice::advance_slices(&mut slices, 0);
     while !slices.is_empty() {
         let now = &slices[..slices.len().min(SLICES_MAX)];
-        match file.write_vectored_at(now, offset) {
+        match file.write_vectored_at(now, offset, sync) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(bytes) => {
                 offset += bytes as u64;

@@ -10,32 +10,34 @@ use spanbridge_component::{
     StorageErrorKind, StorageOwner, async_trait,
 };
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
+use tracing::Span;
 
 use crate::Config;
 use crate::disk::{Folder, failure};
 use crate::log::{FileLog, Opening};
 use crate::names::{foreign_databases, log_folder};
-use crate::state::Shared;
+use crate::shared::Shared;
 use crate::writer::Options;
 
 /// Keeps logs in a directory.
 pub(crate) struct FileStorage {
     config: Config,
     permissions: u32,
+    span: Span,
     /// The logs that were opened, to close those that their owners left open.
     logs: Mutex<Vec<Weak<Shared>>>,
 }
 
 impl FileStorage {
-    pub(crate) fn new(_settings: &Settings, config: Config) -> Result<Self, BuildError> {
+    pub(crate) fn new(settings: &Settings, config: Config) -> Result<Self, BuildError> {
         // Unless the directory is to be made, the key is not looked at, as in the Go collector.
         let permissions = match config.permissions() {
             Ok(permissions) => permissions,
             Err(text) if config.create_directory => return Err(BuildError(text.to_owned())),
             Err(_) => DEFAULT_PERMISSIONS,
         };
-        Ok(Self { config, permissions, logs: Mutex::default() })
+        Ok(Self { config, permissions, span: settings.span(), logs: Mutex::default() })
     }
 
     fn opening(&self) -> Opening {
@@ -51,15 +53,19 @@ impl Component for FileStorage {
     async fn start(&self, _host: Host) -> Result<(), StartError> {
         let directory = self.config.directory.clone();
         let create = self.config.create_directory.then_some(self.permissions);
-        let prepared = spawn_blocking(move || prepare(&directory, create)).await;
+        let span = self.span.clone();
+        let prepared = spawn_blocking(move || span.in_scope(|| prepare(&directory, create))).await;
         prepared.map_err(|error| StartError(error.to_string()))?.map_err(StartError)
     }
 
-    async fn shutdown(&self, _deadline: Instant) -> Result<(), ShutdownError> {
+    async fn shutdown(&self, deadline: Instant) -> Result<(), ShutdownError> {
         let logs = std::mem::take(&mut *self.logs.lock().unwrap_or_else(PoisonError::into_inner));
         for log in logs.iter().filter_map(Weak::upgrade) {
             log.close();
-            log.ended().await;
+            if timeout_at(deadline, log.ended()).await.is_err() {
+                let message = format!("the disk did not take the end of the log {} in time", log.name);
+                return Err(ShutdownError { message, undelivered_items: 0 });
+            }
         }
         Ok(())
     }
@@ -76,7 +82,9 @@ impl Storage for FileStorage {
     async fn open_log(&self, owner: &StorageOwner) -> Result<Arc<dyn Log>, StorageError> {
         let folder = self.config.directory.join(log_folder(owner));
         let (owner, opening, permissions) = (owner.clone(), self.opening(), self.permissions);
-        let opened = spawn_blocking(move || open(folder, permissions, &owner, &opening)).await;
+        let span = self.span.clone();
+        let open = move || span.in_scope(|| open(folder, permissions, &owner, &opening));
+        let opened = spawn_blocking(open).await;
         let log = opened.map_err(|error| StorageError::new(StorageErrorKind::Io, error.to_string()))??;
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         logs.retain(|log| log.strong_count() > 0);
@@ -116,10 +124,12 @@ fn open(
     make_folder(&folder, permissions).map_err(|error| failure("create", &folder, &error))?;
     if is_new
         && opening.options.fsync
-        && let Some(parent) = folder.parent()
+        && let Some(directory) = folder.parent()
     {
-        let synced = fs::File::open(parent).and_then(|parent| parent.sync_all());
-        synced.map_err(|error| failure("sync", parent, &error))?;
+        let sync = |path: &Path| fs::File::open(path).and_then(|folder| folder.sync_all());
+        sync(directory).map_err(|error| failure("sync", directory, &error))?;
+        // That may be new as well; but not every parent may be read.
+        let _ = directory.parent().map(sync);
     }
     FileLog::open(Arc::new(Folder(folder)), owner, opening)
 }

@@ -1,6 +1,6 @@
 //! A disk that fails when it is told to, and what a log does about it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -125,7 +125,7 @@ impl DiskFile for FaultyFile {
         self.file.write_at(bytes, offset)
     }
 
-    fn write_vectored_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+    fn write_vectored_at(&self, slices: &[IoSlice<'_>], offset: u64, sync: bool) -> io::Result<usize> {
         let mut bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
         let fits = self.grow(bytes.len() as u64, offset)?;
         bytes.truncate(usize::try_from(fits).unwrap());
@@ -133,6 +133,18 @@ impl DiskFile for FaultyFile {
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.file.write_at(&bytes, offset)?;
+        if sync && self.plan.sync_fails.load(Relaxed) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
+        if sync {
+            // These bytes alone.
+            let mut synced = self.plan.synced.lock().unwrap();
+            let contents = synced.entry(self.name.clone()).or_default();
+            let (from, to) =
+                (usize::try_from(offset).unwrap(), usize::try_from(offset).unwrap() + bytes.len());
+            contents.resize(contents.len().max(to), 0);
+            contents[from..to].copy_from_slice(&bytes);
+        }
         Ok(bytes.len())
     }
 
@@ -271,7 +283,7 @@ fn what_cannot_be_marked_is_forgotten_and_comes_back_after_a_restart() {
 /// What a log must hold: numbers in the order in which they were accepted.
 #[derive(Default)]
 struct Model {
-    kept: BTreeMap<u64, ()>,
+    kept: BTreeSet<u64>,
     /// Appends that failed, and removals that may not have reached the disk: they may be there or not.
     unsure: BTreeSet<u64>,
     taken: Vec<(u64, Position)>,
@@ -286,7 +298,7 @@ impl Model {
                 let number = self.next;
                 self.next += 1;
                 match log.append(record(number, rng.usize(0..3000))).await {
-                    Ok(()) => drop(self.kept.insert(number, ())),
+                    Ok(()) => drop(self.kept.insert(number)),
                     Err(_) => drop(self.unsure.insert(number)),
                 }
             }
@@ -318,14 +330,14 @@ impl Model {
         assert!(found.is_sorted(), "seed {seed}: {found:?}");
         for number in &found {
             assert!(
-                self.kept.contains_key(number) || self.unsure.contains(number),
+                self.kept.contains(number) || self.unsure.contains(number),
                 "seed {seed}: {number} came from nowhere"
             );
         }
-        for number in self.kept.keys() {
+        for number in &self.kept {
             assert!(found.contains(number), "seed {seed}: {number} was accepted and is lost: {found:?}");
         }
-        self.kept = found.into_iter().map(|number| (number, ())).collect();
+        self.kept = found.into_iter().collect();
     }
 }
 

@@ -8,9 +8,13 @@
 //! which beside the records would be the records.
 
 /// The beginning of a segment: file header and states.
-pub(crate) const SEGMENT_HEADER_BYTES: u64 = 4096;
+pub(crate) const SEGMENT_HEADER_BYTES: u64 = SEGMENT_HEADER_LEN as u64;
+/// The same, as the length of a buffer.
+pub(crate) const SEGMENT_HEADER_LEN: usize = 4096;
 /// What is in front of each record.
-pub(crate) const RECORD_HEADER_BYTES: u64 = 80;
+pub(crate) const RECORD_HEADER_BYTES: u64 = RECORD_HEADER_LEN as u64;
+/// The same, as the length of a buffer.
+pub(crate) const RECORD_HEADER_LEN: usize = 80;
 /// The note's checksum and the note, from the beginning of the record.
 pub(crate) const NOTE_AT: u64 = 60;
 /// The state of a record that is done with. Any other byte is a live record: a damaged state rather delivers twice.
@@ -39,7 +43,7 @@ pub(crate) fn state_at(index: u32) -> u64 {
 /// A note and the checksum in front of it, as on disk.
 pub(crate) type StoredNote = [u8; 20];
 /// A record header as on disk.
-pub(crate) type RecordHeaderBytes = [u8; 80];
+pub(crate) type RecordHeaderBytes = [u8; RECORD_HEADER_LEN];
 /// A file header as on disk.
 pub(crate) type FileHeaderBytes = [u8; 32];
 
@@ -150,9 +154,12 @@ impl RecordHeader {
             note: note_of(bytes),
         };
         let is_of_this_segment = salt.is_none_or(|salt| salt == header.salt);
+        let has_a_state = header.index < SEGMENT_RECORDS_MAX || header.index == COVER;
         // A sum that overflows is no length of ours, whatever the checksum says.
-        (is_of_this_segment && header.total_bytes().and_then(|n| n.checked_add(offset)).is_some())
-            .then_some(header)
+        (is_of_this_segment
+            && has_a_state
+            && header.total_bytes().and_then(|n| n.checked_add(offset)).is_some())
+        .then_some(header)
     }
 
     /// Bytes of the owner's header and the body.

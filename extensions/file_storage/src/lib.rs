@@ -1,8 +1,8 @@
 //! The `file_storage` extension: durable queues on disk for other components, one write-ahead log each.
 //!
 //! `format` is what lies on disk, `scan` finds records in it whatever happened to it, `recover` opens a log, `state` is
-//! what is known of it in memory, `writer` is the one thread that changes it, `reader` reads it back, and `log` is what
-//! its owner sees.
+//! what is known of it in memory, `shared` how its users wait for one another, `writer` is the one thread that changes
+//! it, `reader` reads it back, and `log` is what its owner sees.
 
 mod config;
 mod damage;
@@ -18,6 +18,7 @@ mod names;
 mod reader;
 mod recover;
 mod scan;
+mod shared;
 mod state;
 mod writer;
 
@@ -25,4 +26,4 @@ pub use config::{Compaction, Config};
 pub use factory::Factory;
 
 #[doc(hidden)]
-pub use scan::scan_bytes;
+pub use scan::{make_segment, scan_bytes};

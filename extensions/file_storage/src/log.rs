@@ -15,7 +15,8 @@ use crate::disk::{Disk, Files, failure};
 use crate::lock::FolderLock;
 use crate::reader::fill;
 use crate::recover::recover;
-use crate::state::{Next, Shared};
+use crate::shared::Shared;
+use crate::state::Next;
 use crate::writer::{Options, Writer};
 
 /// Longest header of an owner: its length has 32 bits on disk.
@@ -64,10 +65,11 @@ impl FileLog {
         }
         let writer = Writer::new(shared.clone(), opening.options, next_segment, next_sequence, lock);
         let ends = Ends(shared.clone());
+        let span = tracing::Span::current();
         let thread = thread::Builder::new().name("file_storage".to_owned()).spawn(move || {
             // In this order: who waits for the end may open the log again.
             let _ends = ends;
-            writer.run();
+            span.in_scope(|| writer.run());
         });
         thread.map_err(|error| failure("start a thread for", shared.files.disk().folder(), &error))?;
         Ok(Self { shared, turn: Arc::default(), max_size: opening.options.max_size })

@@ -10,7 +10,8 @@ use crate::disk::{DiskFile, failure};
 use crate::format::{RECORD_HEADER_BYTES, RecordHeader};
 use crate::names::segment_name;
 use crate::scan::{Found, Scanner, States};
-use crate::state::{Filled, InFlight, Shared, Stretch};
+use crate::shared::Shared;
+use crate::state::{Filled, InFlight, Stretch};
 
 /// Bytes read ahead of being asked for, or one larger record.
 const READ_AHEAD_BYTES: u64 = 1 << 20;

@@ -5,15 +5,14 @@ use std::ops::Range;
 
 use crate::disk::DiskFile;
 use crate::format::{
-    COVER, FileHeader, RECORD_HEADER_BYTES, RECORD_MAGIC, REMOVED, RecordHeader, RecordHeaderBytes,
-    SEGMENT_HEADER_BYTES, state_at,
+    COVER, FileHeader, RECORD_HEADER_BYTES, RECORD_HEADER_LEN, RECORD_MAGIC, REMOVED, RecordHeader,
+    RecordHeaderBytes, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_LEN, state_at,
 };
 
 /// Bytes read at once while headers lie close together, and while looking for one.
 const WINDOW_BYTES: usize = 64 << 10;
 /// Bytes read at once while records are larger than the window.
 const SMALL_WINDOW_BYTES: usize = 4 << 10;
-const HEADER_BYTES: usize = RECORD_HEADER_BYTES as usize;
 
 /// What lies at a place of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +34,7 @@ pub(crate) struct States(Vec<u8>);
 impl States {
     /// As they are on disk now.
     pub(crate) fn read(file: &dyn DiskFile) -> io::Result<Self> {
-        let mut page = vec![0; SEGMENT_HEADER_BYTES as usize];
+        let mut page = vec![0; SEGMENT_HEADER_LEN];
         file.read_at(&mut page, 0)?;
         Ok(Self(page))
     }
@@ -113,7 +112,8 @@ impl<'a> Scanner<'a> {
     /// The header at `offset`, if there is one whose record fits.
     fn header(&mut self, offset: u64) -> io::Result<Option<RecordHeader>> {
         let (salt, end) = (self.salt, self.end);
-        let Some(bytes) = self.look(offset, HEADER_BYTES)?.and_then(|b| b.first_chunk::<HEADER_BYTES>())
+        let Some(bytes) =
+            self.look(offset, RECORD_HEADER_LEN)?.and_then(|b| b.first_chunk::<RECORD_HEADER_LEN>())
         else {
             return Ok(None);
         };
@@ -124,16 +124,16 @@ impl<'a> Scanner<'a> {
     fn resynchronize(&mut self, mut from: u64) -> io::Result<Option<RecordHeader>> {
         self.window_bytes = WINDOW_BYTES;
         let (salt, end) = (self.salt, self.end);
-        while let Some(bytes) = self.look(from, HEADER_BYTES)? {
-            let candidates = bytes.windows(HEADER_BYTES).enumerate();
+        while let Some(bytes) = self.look(from, RECORD_HEADER_LEN)? {
+            let candidates = bytes.windows(RECORD_HEADER_LEN).enumerate();
             let found = candidates
                 .filter(|(_, bytes)| bytes.starts_with(&RECORD_MAGIC))
-                .filter_map(|(at, bytes)| Some((from + at as u64, bytes.first_chunk::<HEADER_BYTES>()?)))
+                .filter_map(|(at, bytes)| Some((from + at as u64, bytes.first_chunk::<RECORD_HEADER_LEN>()?)))
                 .find_map(|(offset, bytes)| decode_within(bytes, offset, salt, end));
             if found.is_some() {
                 return Ok(found);
             }
-            from += (bytes.len() - HEADER_BYTES + 1) as u64;
+            from += (bytes.len() - RECORD_HEADER_LEN + 1) as u64;
         }
         Ok(None)
     }
@@ -213,6 +213,30 @@ pub fn scan_bytes(bytes: &[u8]) -> (u64, u64) {
     (records, damaged)
 }
 
+/// For the fuzz target and the tests: an intact segment with these bodies.
+#[doc(hidden)]
+pub fn make_segment(bodies: &[&[u8]]) -> Vec<u8> {
+    let salt = 99;
+    let mut bytes = FileHeader { segment: 1, salt }.encode().to_vec();
+    bytes.resize(SEGMENT_HEADER_LEN, 0);
+    for (index, body) in (0..).zip(bodies) {
+        let header = RecordHeader {
+            salt,
+            offset: bytes.len() as u64,
+            sequence: u64::from(index) + 1,
+            items: 1,
+            body_bytes: body.len() as u64,
+            header_bytes: 0,
+            checksum: crc32fast::hash(body),
+            index,
+            note: [0; 16],
+        };
+        bytes.extend(header.encode());
+        bytes.extend(*body);
+    }
+    bytes
+}
+
 /// Bytes in memory as a file that cannot be changed.
 impl DiskFile for &[u8] {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -226,7 +250,7 @@ impl DiskFile for &[u8] {
         Err(io::ErrorKind::PermissionDenied.into())
     }
 
-    fn write_vectored_at(&self, _: &[IoSlice<'_>], _: u64) -> io::Result<usize> {
+    fn write_vectored_at(&self, _: &[IoSlice<'_>], _: u64, _: bool) -> io::Result<usize> {
         Err(io::ErrorKind::PermissionDenied.into())
     }
 
@@ -249,30 +273,18 @@ mod tests {
 
     use super::*;
 
-    const HEADER: usize = SEGMENT_HEADER_BYTES as usize;
+    const HEADER: usize = SEGMENT_HEADER_LEN;
 
     /// A segment of records whose bodies are `bodies`, and where each record lies.
     fn segment(bodies: &[Vec<u8>]) -> (Vec<u8>, Vec<Range<u64>>) {
-        let mut bytes = FileHeader { segment: 1, salt: 99 }.encode().to_vec();
-        bytes.resize(HEADER, 0);
-        let mut places = Vec::new();
-        for (i, body) in bodies.iter().enumerate() {
-            let header = RecordHeader {
-                salt: 99,
-                offset: bytes.len() as u64,
-                sequence: i as u64,
-                items: 1,
-                body_bytes: body.len() as u64,
-                header_bytes: 0,
-                checksum: crc32fast::hash(body),
-                index: u32::try_from(i).unwrap(),
-                note: [0; 16],
-            };
-            bytes.extend(header.encode());
-            bytes.extend(body);
-            places.push(header.offset..header.end());
-        }
-        (bytes, places)
+        let mut end = SEGMENT_HEADER_BYTES;
+        let place = |body: &Vec<u8>| {
+            let start = end;
+            end += RECORD_HEADER_BYTES + body.len() as u64;
+            start..end
+        };
+        let places = bodies.iter().map(place).collect();
+        (make_segment(&bodies.iter().map(Vec::as_slice).collect::<Vec<_>>()), places)
     }
 
     fn intact(bytes: &[u8]) -> Vec<Range<u64>> {

@@ -3,26 +3,18 @@
 //! It does not grow with the log but for a few numbers a segment. Nothing here touches the disk.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
-use spanbridge_component::{LogUsage, Note, Position, Record, StorageError, StorageErrorKind, Taken};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use spanbridge_component::{LogUsage, Note, Position, Record, StorageError, Taken};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::disk::Files;
 use crate::format::SEGMENT_HEADER_BYTES;
 
 /// Bytes of the newest records that a log keeps in memory, so that a queue that keeps up never reads the disk.
 const RECENT_BYTES_MAX: u64 = 16 << 20;
 /// What a record in memory costs beside its bytes, about.
 const RECENT_OVERHEAD_BYTES: u64 = 256;
-/// Appends that may wait for the writer; further callers wait before that.
-const APPENDS_WAITING_MAX: usize = 1024;
 /// Bytes that the writer takes on at a time, or one larger record.
 const GROUP_BYTES_MAX: u64 = 8 << 20;
-/// Removals and notes that may wait for the writer before those who make them wait, too.
-const CHANGES_WAITING_MAX: usize = 1024;
-
 /// What a segment holds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Segment {
@@ -38,39 +30,24 @@ pub(crate) struct Segment {
     pub(crate) salt: Option<u64>,
 }
 
-/// What the log's owner, the writer and the reader share.
-pub(crate) struct Shared {
-    pub(crate) files: Files,
-    /// How messages call the log.
-    pub(crate) name: String,
-    state: Mutex<State>,
-    /// There is work for the writer.
-    work: Condvar,
-    /// There may be something to take.
-    pub(crate) arrived: Notify,
-    /// The writer has caught up with removals.
-    eased: Notify,
-    appends: Arc<Semaphore>,
-    ended: watch::Sender<bool>,
-}
-
-struct State {
-    segments: BTreeMap<u64, Segment>,
+/// Everything that changes while a log is open, behind one lock.
+pub(crate) struct State {
+    pub(crate) segments: BTreeMap<u64, Segment>,
     /// Sealed segments without a record, to be deleted.
-    dead: Vec<u64>,
+    pub(crate) dead: Vec<u64>,
     /// Where the next record to take lies, behind those in `ready`.
     cursor: Position,
     /// Read from disk ahead of being asked for.
-    ready: VecDeque<(Taken, InFlight)>,
+    pub(crate) ready: VecDeque<(Taken, InFlight)>,
     /// The newest records without a gap, as they were appended.
-    recent: VecDeque<Recent>,
+    pub(crate) recent: VecDeque<Recent>,
     recent_bytes: u64,
     /// Taken and not removed.
-    in_flight: HashMap<Position, InFlight>,
-    usage: LogUsage,
-    waiting: VecDeque<Append>,
-    changes: Vec<Change>,
-    closed: bool,
+    pub(crate) in_flight: HashMap<Position, InFlight>,
+    pub(crate) usage: LogUsage,
+    pub(crate) waiting: VecDeque<Append>,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) closed: bool,
 }
 
 /// An append on its way to the writer.
@@ -159,15 +136,11 @@ impl Recent {
     }
 }
 
-// === impl Shared ===
+// === impl State ===
 
-impl Shared {
-    pub(crate) fn new(
-        files: Files,
-        name: String,
-        segments: BTreeMap<u64, Segment>,
-        damaged: u64,
-    ) -> Arc<Self> {
+impl State {
+    /// Of a log that holds `segments`.
+    pub(crate) fn new(segments: BTreeMap<u64, Segment>, damaged: u64) -> Self {
         let sum = |of: fn(&Segment) -> u64| segments.values().map(of).fold(0, u64::saturating_add);
         let usage = LogUsage {
             records: sum(|s| s.records),
@@ -178,7 +151,7 @@ impl Shared {
         };
         let first = segments.keys().next().copied().unwrap_or_default();
         let cursor = Position { segment: first, offset: SEGMENT_HEADER_BYTES };
-        let state = State {
+        Self {
             segments,
             dead: Vec::new(),
             cursor,
@@ -190,186 +163,10 @@ impl Shared {
             waiting: VecDeque::new(),
             changes: Vec::new(),
             closed: false,
-        };
-        Arc::new(Self {
-            files,
-            name,
-            state: Mutex::new(state),
-            work: Condvar::new(),
-            arrived: Notify::new(),
-            eased: Notify::new(),
-            appends: Arc::new(Semaphore::new(APPENDS_WAITING_MAX)),
-            ended: watch::Sender::new(false),
-        })
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    // --- for the owner ---
-
-    pub(crate) fn usage(&self) -> LogUsage {
-        self.state().usage
-    }
-
-    /// Hands a record to the writer and waits for its answer.
-    pub(crate) async fn append(&self, record: Record) -> Result<(), StorageError> {
-        let permit = self.appends.clone().acquire_owned().await.map_err(|_| self.closed_error())?;
-        let (answer, answered) = oneshot::channel();
-        let (body_bytes, checksum) = measure(&record);
-        {
-            let mut state = self.state();
-            if state.closed {
-                return Err(self.closed_error());
-            }
-            state.waiting.push_back(Append { record, body_bytes, checksum, answer, permit });
-        }
-        self.work.notify_one();
-        answered.await.map_err(|_| self.closed_error())?
-    }
-
-    /// What to take next. A record that is returned is taken.
-    pub(crate) fn next(&self) -> Next {
-        let mut state = self.state();
-        let next = state.next();
-        if !state.dead.is_empty() {
-            self.work.notify_one();
-        }
-        next
-    }
-
-    /// Forgets a taken record, and waits if too many wait for the writer.
-    pub(crate) async fn remove(&self, position: Position) {
-        let removed = self.state().remove(position);
-        if let Some(index) = removed {
-            self.change(Change::Remove { segment: position.segment, index }).await;
         }
     }
 
-    /// Writes a note beside a taken record, and waits if too many wait for the writer.
-    pub(crate) async fn annotate(&self, position: Position, note: Note) {
-        let is_taken = self.state().in_flight.contains_key(&position);
-        if is_taken {
-            self.change(Change::Note(position, note)).await;
-        }
-    }
-
-    /// The change is made even if the future is dropped while it waits.
-    fn change(&self, change: Change) -> impl Future<Output = ()> + Send + '_ {
-        self.state().changes.push(change);
-        self.work.notify_one();
-        async {
-            loop {
-                let eased = self.eased.notified();
-                if self.is_eased() {
-                    return;
-                }
-                eased.await;
-            }
-        }
-    }
-
-    fn is_eased(&self) -> bool {
-        let state = self.state();
-        state.closed || state.changes.len() < CHANGES_WAITING_MAX
-    }
-
-    /// No more appends; the writer finishes what it has.
-    pub(crate) fn close(&self) {
-        self.state().closed = true;
-        self.appends.close();
-        self.work.notify_one();
-        self.arrived.notify_one();
-        self.eased.notify_waiters();
-    }
-
-    /// Waits until the writer has released everything.
-    pub(crate) async fn ended(&self) {
-        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
-    }
-
-    pub(crate) fn closed_error(&self) -> StorageError {
-        StorageError::new(StorageErrorKind::Closed, format!("the log {} is closed", self.name))
-    }
-
-    // --- for the writer ---
-
-    /// Waits for something to do, until `deadline`.
-    pub(crate) fn work(&self, deadline: Option<Instant>) -> Work {
-        let mut state = self.state();
-        while !state.has_work() {
-            let Some(deadline) = deadline else {
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            state = self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        let work = state.hand_out();
-        drop(state);
-        if !work.changes.is_empty() {
-            self.eased.notify_waiters();
-        }
-        work
-    }
-
-    /// The records are kept: they may be taken. The segment now ends at `end`.
-    pub(crate) fn publish(&self, number: u64, salt: u64, end: u64, records: Vec<Recent>) {
-        self.state().publish(number, salt, end, records);
-        self.arrived.notify_one();
-    }
-
-    /// Nothing more is appended to segment `number`.
-    pub(crate) fn seal(&self, number: u64) {
-        let mut state = self.state();
-        if let Some(segment) = state.segments.get_mut(&number) {
-            segment.sealed = true;
-            if segment.records == 0 {
-                state.dead.push(number);
-            }
-        }
-    }
-
-    /// Whether nothing is left in segment `number`.
-    pub(crate) fn is_empty(&self, number: u64) -> bool {
-        self.state().segments.get(&number).is_some_and(|segment| segment.records == 0)
-    }
-
-    /// The segments to delete. They are forgotten.
-    pub(crate) fn dead(&self) -> Vec<u64> {
-        self.state().bury()
-    }
-
-    /// The writer has ended, in whatever way.
-    pub(crate) fn end(&self) {
-        self.close();
-        {
-            let mut state = self.state();
-            // Who waits for an answer learns that none will come.
-            state.waiting.clear();
-            state.recent.clear();
-            state.ready.clear();
-        }
-        self.ended.send_replace(true);
-    }
-
-    // --- for the reader ---
-
-    /// Takes over what was read.
-    pub(crate) fn filled(&self, filled: Filled) {
-        self.state().filled(filled);
-        self.work.notify_one();
-    }
-}
-
-// === impl State ===
-
-impl State {
-    fn next(&mut self) -> Next {
+    pub(crate) fn next(&mut self) -> Next {
         if self.closed {
             return Next::Closed;
         }
@@ -449,7 +246,7 @@ impl State {
     }
 
     /// The record's index, if it was taken.
-    fn remove(&mut self, position: Position) -> Option<u32> {
+    pub(crate) fn remove(&mut self, position: Position) -> Option<u32> {
         let known = self.in_flight.remove(&position)?;
         self.uncount(position.segment, known);
         Some(known.index)
@@ -466,11 +263,11 @@ impl State {
         }
     }
 
-    fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         self.closed || !(self.waiting.is_empty() && self.changes.is_empty() && self.dead.is_empty())
     }
 
-    fn hand_out(&mut self) -> Work {
+    pub(crate) fn hand_out(&mut self) -> Work {
         let mut appends = VecDeque::new();
         let mut bytes = 0;
         while let Some(append) = self.waiting.front() {
@@ -483,7 +280,7 @@ impl State {
         Work { changes: std::mem::take(&mut self.changes), appends, dead: self.bury(), closed: self.closed }
     }
 
-    fn bury(&mut self) -> Vec<u64> {
+    pub(crate) fn bury(&mut self) -> Vec<u64> {
         let dead = std::mem::take(&mut self.dead);
         for number in &dead {
             if let Some(segment) = self.segments.remove(number) {
@@ -493,7 +290,7 @@ impl State {
         dead
     }
 
-    fn publish(&mut self, number: u64, salt: u64, end: u64, records: Vec<Recent>) {
+    pub(crate) fn publish(&mut self, number: u64, salt: u64, end: u64, records: Vec<Recent>) {
         if self.segments.is_empty() {
             self.cursor = Position { segment: number, offset: SEGMENT_HEADER_BYTES };
         }
@@ -516,7 +313,7 @@ impl State {
         }
     }
 
-    fn filled(&mut self, filled: Filled) {
+    pub(crate) fn filled(&mut self, filled: Filled) {
         self.cursor = Position { segment: filled.segment, offset: filled.to };
         self.ready.extend(filled.taken);
         self.usage.damaged += filled.missing + filled.bad.len() as u64;
@@ -532,16 +329,4 @@ fn forget(usage: &mut LogUsage, records: u64, items: u64, bytes: u64) {
     usage.records = usage.records.saturating_sub(records);
     usage.items = usage.items.saturating_sub(items);
     usage.bytes = usage.bytes.saturating_sub(bytes);
-}
-
-/// The length of the body, and the checksum over header and body.
-fn measure(record: &Record) -> (u64, u32) {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&record.header);
-    let mut bytes = 0;
-    for piece in &record.body {
-        hasher.update(piece);
-        bytes += piece.len() as u64;
-    }
-    (bytes, hasher.finalize())
 }

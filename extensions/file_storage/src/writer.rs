@@ -11,11 +11,12 @@ use spanbridge_component::{Position, StorageError, StorageErrorKind};
 use crate::disk::{DiskFile, failure, is_full, write_all_vectored};
 use crate::format::{
     FileHeader, NOTE_AT, RECORD_HEADER_BYTES, REMOVED, RecordHeader, RecordHeaderBytes, SEGMENT_HEADER_BYTES,
-    SEGMENT_RECORDS_MAX, state_at, store_note,
+    SEGMENT_HEADER_LEN, SEGMENT_RECORDS_MAX, state_at, store_note,
 };
 use crate::lock::FolderLock;
 use crate::names::segment_name;
-use crate::state::{Append, Change, Recent, Shared};
+use crate::shared::Shared;
+use crate::state::{Append, Change, Recent};
 
 /// A segment is closed before it grows beyond this; a larger record has one of its own. Space is freed in these steps.
 const SEGMENT_BYTES_MAX: u64 = 32 << 20;
@@ -166,7 +167,7 @@ impl Writer {
                     waiting.push_front(append);
                     break;
                 }
-                Err(error) => self.refuse(vec![append], error),
+                Err(error) => self.refuse(vec![append], &error),
             }
         }
         run
@@ -214,7 +215,7 @@ impl Writer {
         self.next_segment = number.saturating_add(1);
         // Keyed from the system's random numbers: nobody who sends telemetry can know it.
         let salt = RandomState::new().build_hasher().finish();
-        let mut page = [0; SEGMENT_HEADER_BYTES as usize];
+        let mut page = [0; SEGMENT_HEADER_LEN];
         let header = FileHeader { segment: number, salt }.encode();
         page[..header.len()].copy_from_slice(&header);
         // By itself, so that the system keeps this page apart from the records when it writes what has changed.
@@ -240,15 +241,17 @@ impl Writer {
                     self.append(run.into());
                 } else if is_full(&error) && run.len() > 1 {
                     // Some of them may fit.
-                    run.into_iter().for_each(|append| self.append_run_of_one(append));
+                    for append in run {
+                        self.append_run_of_one(append);
+                    }
                 } else {
-                    self.refuse(run, refusal);
+                    self.refuse(run, &refusal);
                 }
             }
             Err(Failed::Sync(error)) => {
                 let error = self.failure("sync", &error);
                 self.abandon();
-                self.refuse(run, error);
+                self.refuse(run, &error);
             }
         }
     }
@@ -259,7 +262,7 @@ impl Writer {
 
     fn append_run_of_one(&mut self, append: Append) {
         if let Err(error) = self.make_room(record_bytes(&append)) {
-            self.refuse(vec![append], error);
+            self.refuse(vec![append], &error);
         } else {
             self.append_run(vec![append]);
         }
@@ -277,12 +280,14 @@ impl Writer {
             slices.extend(pieces.filter(|piece| !piece.is_empty()).map(|piece| IoSlice::new(piece)));
         }
         let bytes: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
-        write_all_vectored(&*active.file, &mut slices, active.end).map_err(Failed::Write)?;
-        if self.options.fsync {
+        let sync = self.options.fsync;
+        let failed =
+            |error| if sync && !is_full(&error) { Failed::Sync(error) } else { Failed::Write(error) };
+        write_all_vectored(&*active.file, &mut slices, active.end, sync).map_err(failed)?;
+        if sync && active.records == 0 {
+            // The first page and the file's name.
             active.file.sync().map_err(Failed::Sync)?;
-            if active.records == 0 {
-                self.shared.files.disk().sync_folder().map_err(Failed::Sync)?;
-            }
+            self.shared.files.disk().sync_folder().map_err(Failed::Sync)?;
         }
         Ok(active.end + bytes)
     }
@@ -314,7 +319,6 @@ impl Writer {
         let mut offset = active.end;
         active.end = end;
         self.next_sequence += run.len() as u64;
-        self.unsynced.remove(&active.number);
         let (number, salt) = (active.number, active.salt);
         let mut answers = Vec::with_capacity(run.len());
         let mut records = Vec::with_capacity(run.len());
@@ -338,7 +342,7 @@ impl Writer {
         }
     }
 
-    fn refuse(&mut self, run: Vec<Append>, error: StorageError) {
+    fn refuse(&mut self, run: Vec<Append>, error: &StorageError) {
         let is_full = error.kind == StorageErrorKind::Full;
         let reported = if is_full { &mut self.reported.full } else { &mut self.reported.appends_fail };
         if !std::mem::replace(reported, true) {

@@ -90,7 +90,7 @@ fn print_table(results: &mut [Vec<Measured>]) {
                     if fsync { "on" } else { "off" },
                     n / run.wall_seconds,
                     run.cpu_seconds * 1e6 / n,
-                    run.written_bytes / 1024.0 / n,
+                    run.written_bytes.max(0.0) / 1024.0 / n,
                     run.disk_bytes / 1024.0 / 1024.0,
                 );
             }

@@ -73,7 +73,7 @@ async fn work(config: Config) {
     tasks.spawn(async move {
         loop {
             let taken = take(&log).await;
-            if number(&taken) % 3 == 0 {
+            if number(&taken).is_multiple_of(3) {
                 say(&format!("removes {}", number(&taken)));
                 log.remove(taken.position).await;
             }
@@ -199,7 +199,7 @@ fn memory_stays_flat_while_the_queue_grows() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     let grew: u64 = said.lines().find_map(|line| line.split("grew by ").nth(1)).unwrap().parse().unwrap();
-    println!("{} MiB queued and drained, {grew} KiB grown", RECORDS * BODY_BYTES as u64 >> 20);
+    println!("{} MiB queued and drained, {grew} KiB grown", (RECORDS * BODY_BYTES as u64) >> 20);
     assert!(grew < GROWTH_KIB_MAX, "{grew} KiB");
 }
 

@@ -19,6 +19,7 @@ mod delivery;
 mod error_mapping;
 mod example_configs;
 mod grpc_conformance;
+mod kubernetes;
 mod load_balancing;
 mod memory;
 mod reload;

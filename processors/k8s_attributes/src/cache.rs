@@ -72,8 +72,7 @@ impl Cache {
     pub(crate) fn put_object(&self, seen: Seen, object: &Object) {
         let mut writer = self.writer();
         let entry = ObjectEntry::of(&self.plan, seen.resource, &object.metadata);
-        let before = self.tables().controller(seen.resource, &object.metadata.uid);
-        let is_changed = before != Some(entry.controller.clone());
+        let is_changed = self.tables().control(seen.resource, &object.metadata.uid) != entry.control;
         let is_new = writer.put_object(&mut self.tables_mut(), seen, &object.metadata, entry);
         self.metrics.changed(seen.resource, is_new);
         if is_changed {

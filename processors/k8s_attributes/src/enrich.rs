@@ -123,12 +123,11 @@ fn named(
     attribute: &str,
     attributes: &mut Attributes<'_>,
 ) {
-    let entry = match of_pod.filter(|key| !key.is_empty()) {
-        Some(key) => tables.object(resource, key),
-        None => {
-            let own = attributes.get(attribute);
-            own.as_ref().and_then(ValueRef::as_str).and_then(|key| tables.object(resource, key))
-        }
+    let entry = if let Some(key) = of_pod.filter(|key| !key.is_empty()) {
+        tables.object(resource, key)
+    } else {
+        let own = attributes.get(attribute);
+        own.as_ref().and_then(ValueRef::as_str).and_then(|key| tables.object(resource, key))
     };
     if let Some(entry) = entry {
         put_all(&entry.attributes, attributes);

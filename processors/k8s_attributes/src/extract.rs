@@ -60,10 +60,20 @@ pub(crate) struct Controller {
     pub(crate) uid: Arc<str>,
 }
 
+/// What is known of who controls an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Control {
+    /// The object is not known: it is not watched, or has not been seen yet.
+    Unknown,
+    /// Nobody of the kind that counts.
+    Nobody,
+    By(Controller),
+}
+
 /// What is known of other objects while a pod is looked at.
 pub(crate) trait Related {
-    /// Who controls the object of this UID: `None` if the object is not known, `Some(None)` if nobody does.
-    fn controller(&self, of: Resource, uid: &str) -> Option<Option<Controller>>;
+    /// Who controls the object of this UID.
+    fn control(&self, of: Resource, uid: &str) -> Control;
 }
 
 /// The workloads that a pod belongs to, by UID.
@@ -138,15 +148,14 @@ fn owned_by(
         Field::JobName => (Resource::Job, Field::CronJobName, Field::CronJobUid),
         _ => return,
     };
-    match related.controller(resource, &owner.uid) {
-        Some(Some(controller)) => {
+    match related.control(resource, &owner.uid) {
+        Control::By(controller) => {
             put(name, &controller.name);
             put(Field::ServiceName, &controller.name);
             put(uid, &controller.uid);
         }
-        Some(None) => {}
-        // Not watched, or not seen yet: the names tell.
-        None if plan.fields.has_any(&[name, Field::ServiceName]) => {
+        // The names tell.
+        Control::Unknown if plan.fields.has_any(&[name, Field::ServiceName]) => {
             let guessed = match resource {
                 Resource::ReplicaSet => deployment_of(&owner.name, pod),
                 _ => cron_job_of(&owner.name, pod),
@@ -156,7 +165,7 @@ fn owned_by(
                 put(Field::ServiceName, guessed);
             }
         }
-        None => {}
+        Control::Unknown | Control::Nobody => {}
     }
 }
 
@@ -196,7 +205,7 @@ pub(crate) fn workloads(plan: &Plan, metadata: &Metadata, related: &dyn Related)
     ] {
         let Some(owner) = metadata.owner(kind) else { continue };
         if let Some(above) = above
-            && let Some(Some(controller)) = related.controller(resource, &owner.uid)
+            && let Control::By(controller) = related.control(resource, &owner.uid)
         {
             add(above, controller.uid);
         }

@@ -174,7 +174,9 @@ fn namespaces(config: &Config, has_rules: bool, cluster_uid: bool, watches: &mut
         return;
     }
     if has_rules {
-        filtered.iter().for_each(|name| by_name(name));
+        for name in filtered {
+            by_name(name);
+        }
     }
     if cluster_uid && !(has_rules && filtered.iter().any(|name| name == KUBE_SYSTEM)) {
         by_name(KUBE_SYSTEM);

@@ -68,19 +68,16 @@ pub fn permissions(config: &Config) -> Result<Permissions, regex::Error> {
 }
 
 fn add(rules: &mut Vec<Rule>, resource: Resource) {
-    match rules.iter_mut().find(|rule| rule.api_group == resource.group()) {
-        Some(rule) => {
-            if !rule.resources.contains(&resource.plural()) {
-                rule.resources.push(resource.plural());
-                rule.resources.sort_unstable();
-            }
+    let plural = resource.plural();
+    if let Some(rule) = rules.iter_mut().find(|rule| rule.api_group == resource.group()) {
+        if !rule.resources.contains(&plural) {
+            rule.resources.push(plural);
+            rule.resources.sort_unstable();
         }
-        None => {
-            let resources = vec![resource.plural()];
-            rules.push(Rule { api_group: resource.group(), resources, verbs: VERBS.to_vec() });
-            rules.sort_by_key(|rule| rule.api_group);
-        }
+        return;
     }
+    rules.push(Rule { api_group: resource.group(), resources: vec![plural], verbs: VERBS.to_vec() });
+    rules.sort_by_key(|rule| rule.api_group);
 }
 
 #[cfg(test)]

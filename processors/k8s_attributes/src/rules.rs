@@ -62,7 +62,9 @@ impl Rule {
         match self {
             Self::Key { key, names } => {
                 if let Some(value) = texts.get(&**key) {
-                    names.iter().for_each(|name| found.put(name.clone(), value.as_str()));
+                    for name in names {
+                        found.put(name.clone(), value.as_str());
+                    }
                 }
             }
             Self::Matching { regex, names } => {

@@ -67,13 +67,12 @@ impl Share {
     ) -> Result<Self, prometheus::Error> {
         let key = key(config);
         let mut running = running();
-        let source = match running.get(&key) {
-            Some(source) => source.clone(),
-            None => {
-                let source = Arc::new(Source::start(config, plan, access, client, metrics()?));
-                running.insert(key.clone(), source.clone());
-                source
-            }
+        let source = if let Some(source) = running.get(&key) {
+            source.clone()
+        } else {
+            let source = Arc::new(Source::start(config, plan, access, client, metrics()?));
+            running.insert(key.clone(), source.clone());
+            source
         };
         *source.users.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         Ok(Self { key, source, is_released: false })

@@ -38,7 +38,7 @@ impl Access {
     /// What is missing, in the reference's words where it has some.
     pub(crate) async fn client(&self) -> Result<Client, String> {
         let mut config = match self.auth_type.as_str() {
-            "kubeConfig" => self.from_file().await?,
+            "kubeConfig" => self.read_file().await?,
             "none" => without_credentials()?,
             _ => {
                 environment()?;
@@ -53,7 +53,7 @@ impl Access {
             .map_err(|error| format!("cannot set up the Kubernetes client: {}", chain(&error)))
     }
 
-    async fn from_file(&self) -> Result<kube::Config, String> {
+    async fn read_file(&self) -> Result<kube::Config, String> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         let loaded = match &self.kube_config_path {
             Some(path) => match Kubeconfig::read_from(path) {

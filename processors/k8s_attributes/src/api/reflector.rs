@@ -128,9 +128,10 @@ impl<T: Watched> Reflector<T> {
             ..ListParams::default()
         };
         for _ in 0..PAGES_MAX {
-            let request = match self.watch.metadata_only {
-                true => self.request.list_metadata(&params),
-                false => self.request.list(&params),
+            let request = if self.watch.metadata_only {
+                self.request.list_metadata(&params)
+            } else {
+                self.request.list(&params)
             };
             let body = self.send(request).await?;
             let body = whole(body).await.inspect_err(|failure| {
@@ -182,19 +183,32 @@ impl<T: Watched> Reflector<T> {
             timeout: Some(length),
             ..WatchParams::default()
         };
-        let request = match self.watch.metadata_only {
-            true => self.request.watch_metadata(&params, version),
-            false => self.request.watch(&params, version),
+        let request = if self.watch.metadata_only {
+            self.request.watch_metadata(&params, version)
+        } else {
+            self.request.watch(&params, version)
         };
         let mut events = Events::new(self.send(request).await?);
-        // That it answers is what counts: there may be nothing to tell.
-        self.succeeded();
         let mut idle_max = Duration::from_secs(length.into()) + WATCH_GRACE;
+        let mut settled = false;
         loop {
-            let Ok(event) = timeout(idle_max, events.next::<T>()).await else {
-                return Err(Failure::Connection("nothing arrives on the watch any more".into()));
+            let within = if settled { idle_max } else { SHORTEST_WATCH };
+            let event = match timeout(within, events.next::<T>()).await {
+                Ok(event) => event?,
+                // There is nothing to tell, and it has not failed at once: it works.
+                Err(_) if !settled => {
+                    settled = true;
+                    self.succeeded();
+                    continue;
+                }
+                Err(_) => {
+                    return Err(Failure::Connection("nothing arrives on the watch any more".into()));
+                }
             };
-            let Some(event) = event? else { return Ok(()) };
+            let Some(event) = event else { return Ok(()) };
+            if !std::mem::replace(&mut settled, true) {
+                self.succeeded();
+            }
             let metadata = event.object.metadata();
             if !metadata.resource_version.is_empty() {
                 version.clone_from(&metadata.resource_version);

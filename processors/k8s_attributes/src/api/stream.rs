@@ -17,6 +17,9 @@ const EVENT_BYTES_MAX: usize = 8 << 20;
 /// A list answers, and goes on, within this time.
 const LIST_IDLE_MAX: Duration = Duration::from_secs(60);
 
+/// The type of the event by which a watch fails.
+const ERROR: &str = "ERROR";
+
 /// One page of a list.
 #[derive(Debug, Deserialize)]
 #[serde(bound = "T: DeserializeOwned")]
@@ -104,11 +107,52 @@ impl Events {
 }
 
 fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<Event<T>, Failure> {
-    let unreadable = |error| Failure::Server(format!("the watch sent what cannot be read: {error}"));
-    let event: Event<T> = serde_json::from_slice(line).map_err(unreadable)?;
-    if event.r#type != "ERROR" {
-        return Ok(event);
+    let event: Result<Event<T>, _> = serde_json::from_slice(line);
+    match event {
+        Ok(event) if event.r#type != ERROR => Ok(event),
+        // A status is no object of the kind that is watched: reading it as one may fail.
+        event => match serde_json::from_slice::<Event<Status>>(line) {
+            Ok(status) if status.r#type == ERROR => Err(Failure::of_status(status.object, None)),
+            _ => {
+                let error = event.err().map(|error| error.to_string()).unwrap_or_default();
+                Err(Failure::Server(format!("the watch sent what cannot be read: {error}")))
+            }
+        },
     }
-    let event: Event<Status> = serde_json::from_slice(line).map_err(unreadable)?;
-    Err(Failure::of_status(event.object, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Pod;
+
+    fn parsed(line: &str) -> Result<String, Failure> {
+        parse::<Pod>(line.as_bytes()).map(|event| event.r#type)
+    }
+
+    #[test]
+    fn errors_of_a_watch_are_told_from_objects() {
+        let gone = r#"{"type": "ERROR", "object": {"kind": "Status", "status": "Failure", "code": 410}}"#;
+        assert!(matches!(parsed(gone), Err(Failure::Gone)));
+        assert!(matches!(parsed(r#"{"type": "ERROR", "object": {"code": 500}}"#), Err(Failure::Server(_))));
+        assert!(matches!(parsed(r#"{"type": "ADDED", "object": {"status": 5}}"#), Err(Failure::Server(_))));
+        assert!(matches!(parsed("{"), Err(Failure::Server(_))));
+        let bookmark = r#"{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "7"}}}"#;
+        assert_eq!(parsed(bookmark).ok().as_deref(), Some("BOOKMARK"));
+    }
+
+    #[tokio::test]
+    async fn events_may_come_in_any_pieces() {
+        let text = "{\"type\": \"ADDED\", \"object\": {}}\n\n{\"type\": \"DELETED\", \"object\": {}}\n{\"type\": \"CUT";
+        for size in 1..text.len() {
+            let pieces: Vec<_> = text.as_bytes().chunks(size).map(bytes::Bytes::copy_from_slice).collect();
+            let chunks = futures_util::stream::iter(pieces.into_iter().map(Ok));
+            let mut events = Events { chunks: Box::pin(chunks), buffer: Vec::new(), searched: 0 };
+            let mut types = Vec::new();
+            while let Some(event) = events.next::<Pod>().await.unwrap() {
+                types.push(event.r#type);
+            }
+            assert_eq!(types, ["ADDED", "DELETED"], "in pieces of {size}");
+        }
+    }
 }

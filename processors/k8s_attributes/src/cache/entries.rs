@@ -6,7 +6,7 @@ use std::sync::Arc;
 use spanbridge_pdata::Attribute;
 
 use crate::containers::{self, Containers};
-use crate::extract::{Controller, Found, Related, Workloads};
+use crate::extract::{Control, Controller, Found, Related, Workloads};
 use crate::fields::Field;
 use crate::identifier::Key;
 use crate::object::Metadata;
@@ -34,7 +34,7 @@ pub(crate) struct PodEntry {
 pub(crate) struct ObjectEntry {
     pub(crate) uid: Arc<str>,
     pub(crate) attributes: Box<[Attribute]>,
-    pub(crate) controller: Option<Controller>,
+    pub(crate) control: Control,
 }
 
 impl ObjectEntry {
@@ -52,9 +52,11 @@ impl ObjectEntry {
             Resource::Job => metadata.controller("CronJob"),
             _ => None,
         };
-        let controller = above
-            .map(|owner| Controller { name: owner.name.as_str().into(), uid: owner.uid.as_str().into() });
-        Self { uid: metadata.uid.as_str().into(), attributes: containers::serialize(found), controller }
+        let control = above.map_or(Control::Nobody, |owner| {
+            let (name, uid) = (owner.name.as_str().into(), owner.uid.as_str().into());
+            Control::By(Controller { name, uid })
+        });
+        Self { uid: metadata.uid.as_str().into(), attributes: containers::serialize(found), control }
     }
 
     /// Bytes that this takes, roughly.
@@ -101,7 +103,7 @@ impl Tables {
 }
 
 impl Related for Tables {
-    fn controller(&self, of: Resource, uid: &str) -> Option<Option<Controller>> {
-        self.object(of, uid).map(|entry| entry.controller.clone())
+    fn control(&self, of: Resource, uid: &str) -> Control {
+        self.object(of, uid).map_or(Control::Unknown, |entry| entry.control.clone())
     }
 }

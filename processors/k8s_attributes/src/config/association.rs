@@ -67,13 +67,12 @@ impl AssociationSourceConfig {
 
     fn validate(&self, problems: &mut Problems) {
         match self.from.as_str() {
-            "connection" => {}
             "resource_attribute" if self.name.is_empty() => {
                 problems
                     .error("a source from \"resource_attribute\" needs a name")
                     .help("name the attribute that identifies the pod, for example name: k8s.pod.uid");
             }
-            "resource_attribute" => {}
+            "resource_attribute" | "connection" => {}
             other => {
                 let message = format!("{other:?} is not a valid choice for from");
                 problems.error_at("from", message).help(suggestion(other, &FROM));

@@ -146,10 +146,8 @@ fn terms(
                         format!("'{op}' is not a valid {noun} filter operation for key={key}, value={value}");
                     problems.error_at("op", message).help(suggestion(op, operations));
                 }
-                if op.ends_with("exist") || op == "exists" {
-                    if !value.is_empty() {
-                        problems.error_at("value", format!("the operation '{op}' takes no value"));
-                    }
+                if op.contains("exist") && !value.is_empty() {
+                    problems.error_at("value", format!("the operation '{op}' takes no value"));
                 }
                 // A selector is one text: what would end a term would change the selection.
                 let broken = |text: &str| text.contains([',', '=', '!', '(', ')', ' ']);

@@ -1,0 +1,178 @@
+//! HTTP of the stand-in.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::header::{ACCEPT, AUTHORIZATION, RETRY_AFTER};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value as Json, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Sleep, sleep};
+
+use super::api::{Asked, Shared};
+use super::selector::Selector;
+use super::store::{Expired, Query, line};
+
+/// A body: all at once, or the events of a watch until it times out.
+pub(super) enum Answer {
+    Whole(Option<Bytes>),
+    Events { events: UnboundedReceiver<Bytes>, end: Pin<Box<Sleep>> },
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = match &mut *self {
+            Self::Whole(bytes) => bytes.take(),
+            Self::Events { events, end } => {
+                if let Poll::Ready(event) = events.poll_recv(context) {
+                    event
+                } else {
+                    ready!(end.as_mut().poll(context));
+                    None
+                }
+            }
+        };
+        Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+/// Accepts connections until it is aborted.
+pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        connections.spawn(connection(stream, shared.clone()));
+    }
+}
+
+async fn connection(stream: TcpStream, shared: Arc<Shared>) {
+    let service = service_fn(move |request| {
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(answer(&shared, &request)) }
+    });
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Answer> {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let token = header(AUTHORIZATION).trim_start_matches("Bearer ").to_owned();
+    let parameters: HashMap<String, String> = parameters(request.uri().query().unwrap_or_default());
+    let parameter = |name: &str| parameters.get(name).map_or("", String::as_str);
+    let Some((group, namespace, plural)) = resource(request.uri().path()) else {
+        return refusal(404, "NotFound", "the server could not find the requested resource");
+    };
+    let verb = if parameter("watch") == "true" { "watch" } else { "list" };
+    shared.asked(Asked {
+        verb,
+        plural: plural.clone(),
+        namespace: namespace.clone(),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+        metadata_only: header(ACCEPT).contains("as=PartialObjectMetadata"),
+    });
+    if let Some(seconds) = shared.throttled() {
+        let mut answer = refusal(429, "TooManyRequests", "too many requests, please try again later");
+        answer.headers_mut().insert(RETRY_AFTER, seconds.into());
+        return answer;
+    }
+    if !shared.knows(&token) {
+        return refusal(401, "Unauthorized", "Unauthorized");
+    }
+    if let Some(message) = shared.forbids(verb, &group, &plural, namespace.as_deref()) {
+        return refusal(403, "Forbidden", &message);
+    }
+    let selector = Selector::parse(&plural, parameter("labelSelector"), parameter("fieldSelector"));
+    let selector = match selector {
+        Ok(selector) => selector,
+        Err(message) => return refusal(400, "BadRequest", &message),
+    };
+    let query = Query {
+        plural,
+        namespace,
+        selector,
+        metadata_only: header(ACCEPT).contains("as=PartialObjectMetadata"),
+        bookmarks: parameter("allowWatchBookmarks") == "true",
+    };
+    if verb == "list" {
+        let limit = parameter("limit").parse().unwrap_or(0);
+        return match shared.store().list(&query, limit, parameter("continue")) {
+            Ok(list) => Response::new(Answer::Whole(Some(list.to_string().into()))),
+            Err(Expired) => refusal(410, "Expired", "The provided continue parameter is too old"),
+        };
+    }
+    let end = Duration::from_secs(parameter("timeoutSeconds").parse().unwrap_or(1800));
+    let version = parameter("resourceVersion").parse().unwrap_or(0);
+    let watched = shared.store().watch(query, version);
+    match watched {
+        Ok(events) => Response::new(Answer::Events { events, end: Box::pin(sleep(end)) }),
+        // As the server does: a success, and then the error as an event.
+        Err(Expired) => {
+            let status = status(410, "Expired", &format!("too old resource version: {version}"));
+            Response::new(Answer::Whole(Some(line("ERROR", &status))))
+        }
+    }
+}
+
+/// Group, namespace and resource of a path.
+fn resource(path: &str) -> Option<(String, Option<String>, String)> {
+    let steps: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let (group, rest) = match steps.as_slice() {
+        ["api", "v1", rest @ ..] => ("", rest),
+        ["apis", group, "v1", rest @ ..] => (*group, rest),
+        _ => return None,
+    };
+    match rest {
+        [plural] => Some((group.to_owned(), None, (*plural).to_owned())),
+        ["namespaces", namespace, plural] => {
+            Some((group.to_owned(), Some((*namespace).to_owned()), (*plural).to_owned()))
+        }
+        _ => None,
+    }
+}
+
+fn parameters(query: &str) -> HashMap<String, String> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(key, value)| (decoded(key), decoded(value))).collect()
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'+' => bytes.push(b' '),
+            b'%' => {
+                let hex: Vec<u8> = rest.by_ref().take(2).collect();
+                let hex = String::from_utf8(hex).expect("two digits");
+                bytes.push(u8::from_str_radix(&hex, 16).expect("two digits"));
+            }
+            byte => bytes.push(byte),
+        }
+    }
+    String::from_utf8(bytes).expect("a text")
+}
+
+fn status(code: u16, reason: &str, message: &str) -> Json {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
+        "reason": reason, "code": code})
+}
+
+fn refusal(code: u16, reason: &str, message: &str) -> Response<Answer> {
+    let body = status(code, reason, message).to_string();
+    let answer = Response::builder().status(code).body(Answer::Whole(Some(body.into())));
+    answer.expect("an answer")
+}

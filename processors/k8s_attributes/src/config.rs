@@ -204,3 +204,84 @@ pub(crate) fn suggestion(name: &str, valid: &[&'static str]) -> String {
         None => format!("one of {}", valid.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(yaml: &str) -> String {
+        let config: Config = spanbridge_config::from_yaml(yaml).unwrap_or_else(|e| panic!("{e}"));
+        let mut problems = Problems::new();
+        config.validate(&mut problems);
+        let line = |problem: spanbridge_component::Problem| {
+            let help = problem.help.map(|help| format!("\n    help: {}", help.replace('\n', "\n    ")));
+            let severity = format!("{:?}", problem.severity).to_lowercase();
+            format!("{severity} {}: {}{}", problem.path.join("."), problem.message, help.unwrap_or_default())
+        };
+        problems.into_found().into_iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn every_mistake_is_reported_where_it_stands() {
+        let wrong = "\
+auth_type: serviceAcount
+context: edge
+wait_for_metadata: true
+wait_for_metadata_timeout: 0s
+extract:
+  metadata: [k8s.pod.nam, container.image.tag]
+  deployment_name_from_replicaset: true
+  labels:
+    - {key: a, key_regex: b}
+    - {tag_name: nothing}
+    - {key: a, from: pods}
+    - {key_regex: '('}
+    - {key_regex: 'a)(b'}
+    - {key_regex: a.*, tag_name: unused}
+filter:
+  node_from_env_var: SPANBRIDGE_TEST_THAT_IS_NOT_SET
+  namespace: [Shop, '']
+  labels: [{key: a, op: exist}, {value: b}, {key: a, value: b, op: exists}, {key: 'a,b'}]
+  fields: [{key: a, op: exists}]
+pod_association:
+  - sources: [{from: conection}, {from: resource_attribute}]
+  - sources: []
+  - sources: [{from: connection}, {from: connection}, {from: connection}, {from: connection}, {from: connection}]
+  - sources: [{from: resource_attribute, name: a}, {from: resource_attribute, name: b}]
+  - sources: [{from: resource_attribute, name: b}, {from: resource_attribute, name: a}]
+exclude:
+  pods: [{name: '['}]
+";
+        insta::assert_snapshot!(problems(wrong));
+    }
+
+    #[test]
+    fn certificates_come_from_a_file_and_their_absence_is_warned_about() {
+        assert_eq!(
+            problems("auth_type: tls"),
+            "error auth_type: invalid authType for kubernetes: tls\n    help: client certificates come from a kubeconfig \
+             file: auth_type: kubeConfig"
+        );
+        assert!(problems("auth_type: none").starts_with("warning auth_type: with auth_type \"none\""));
+        assert_eq!(problems("{auth_type: none, passthrough: true}"), "");
+    }
+
+    #[test]
+    fn a_namespace_is_a_text_or_a_list() {
+        let of = |yaml: &str| {
+            let config: Config = spanbridge_config::from_yaml(yaml).unwrap_or_else(|e| panic!("{e}"));
+            config.filter.namespace.0
+        };
+        assert_eq!(of("filter: {namespace: a}"), ["a"]);
+        assert_eq!(of("filter: {namespace: [a, b]}"), ["a", "b"]);
+        assert_eq!(of("filter: {namespace: ''}"), [""; 0]);
+        assert_eq!(of("filter: {namespace: }"), [""; 0]);
+    }
+
+    #[test]
+    fn the_examples_are_valid() {
+        for yaml in [include_str!("../testdata/every_key.yaml"), include_str!("../testdata/minimal.yaml")] {
+            assert_eq!(problems(yaml), "");
+        }
+    }
+}

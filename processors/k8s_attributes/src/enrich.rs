@@ -151,3 +151,6 @@ fn note_address(address: Option<Address>, attributes: &mut Attributes<'_>, peer:
         None => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,6 @@ use spanbridge_pdata::Attribute;
 use crate::containers::{self, Containers};
 use crate::extract::{Control, Controller, Found, Related, Workloads};
 use crate::fields::Field;
-use crate::identifier::Key;
 use crate::object::Metadata;
 use crate::plan::{KUBE_SYSTEM, Plan};
 use crate::resource::Resource;
@@ -68,7 +67,7 @@ impl ObjectEntry {
 /// Everything, by what it is looked up by.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
-    pub(crate) pods: HashMap<Key, Arc<PodEntry>>,
+    pub(crate) pods: HashMap<Arc<[u8]>, Arc<PodEntry>>,
     /// By [`Resource::index`]: namespaces and nodes by name, workloads by UID.
     pub(crate) objects: [HashMap<Box<str>, Arc<ObjectEntry>>; 9],
     /// `k8s.cluster.uid`.

@@ -8,13 +8,14 @@ use tokio::time::Instant;
 use super::{ObjectEntry, PodEntry, Seen, Tables};
 use crate::containers::{self, Containers};
 use crate::extract;
-use crate::identifier::Key;
 use crate::object::{Metadata, Pod, seconds};
 use crate::plan::Plan;
 use crate::resource::Resource;
 
 /// What the record of an object takes beside its entry, roughly.
 const RECORD_BYTES: usize = 160;
+/// What an identifier takes beside its bytes: a place in the table and one in the record, roughly.
+const KEY_BYTES: usize = 96;
 /// A table is made smaller when it has room for this many times what it holds, ...
 const SHRINK_FACTOR: usize = 4;
 /// ... and for more than this.
@@ -23,7 +24,7 @@ const SHRINK_ABOVE: usize = 1024;
 /// A pod before it is put in.
 pub(super) struct Prepared {
     entry: PodEntry,
-    keys: Vec<Key>,
+    keys: Box<[Arc<[u8]>]>,
     owners: Vec<Arc<str>>,
     /// What is kept of it to make its attributes anew; `None` if they depend on nothing else.
     source: Option<Box<Pod>>,
@@ -38,7 +39,7 @@ pub(super) fn prepare(
 ) -> Prepared {
     let is_ignored = extract::is_ignored(plan, &pod.metadata);
     let found = if is_ignored { extract::Found::default() } else { extract::attributes(plan, &pod, tables) };
-    let keys = plan.associations.identifiers(&pod, &found);
+    let keys = plan.associations.identifiers(&pod, &found).iter().map(|key| key.as_slice().into()).collect();
     let containers = containers.unwrap_or_else(|| {
         Arc::new(if is_ignored { Containers::default() } else { Containers::of(plan, &pod) })
     });
@@ -66,7 +67,7 @@ pub(super) fn prepare(
 #[derive(Debug)]
 struct PodRecord {
     entry: Arc<PodEntry>,
-    keys: Vec<Key>,
+    keys: Box<[Arc<[u8]>]>,
     owners: Vec<Arc<str>>,
     source: Option<Box<Pod>>,
     life: Life,
@@ -116,9 +117,9 @@ impl Writer {
     ) -> bool {
         let Prepared { entry, keys, owners, source } = prepared;
         let uid = entry.uid.clone();
-        let key_bytes: usize = keys.iter().map(|key| key.len() + size_of::<Key>()).sum();
+        let key_bytes: usize = keys.iter().map(|key| key.len() + KEY_BYTES).sum();
         let bytes = RECORD_BYTES
-            + 2 * key_bytes
+            + key_bytes
             + containers::bytes(&entry.attributes)
             + entry.containers.bytes()
             + source.as_ref().map_or(0, |_| size_of::<Pod>());
@@ -287,7 +288,7 @@ impl Writer {
 }
 
 /// Removes an entry if it is still that of this pod.
-fn remove_if_of(tables: &mut Tables, key: &Key, uid: &str) {
+fn remove_if_of(tables: &mut Tables, key: &[u8], uid: &str) {
     if tables.pods.get(key).is_some_and(|entry| *entry.uid == *uid) {
         tables.pods.remove(key);
     }

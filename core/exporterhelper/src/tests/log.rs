@@ -68,7 +68,7 @@ async fn data_that_is_given_up_is_logged_with_what_would_have_helped_once_in_a_w
              retryable errors. error=down dropped_items=3 held_back=0",
         ),
         (
-            "{retry_on_failure: {max_elapsed_time: 30s, initial_interval: 30s}}",
+            "{retry_on_failure: {max_elapsed_time: 30s, initial_interval: 30s, randomization_factor: 0}}",
             "ERROR Exporting failed. Dropping data. error=no more retries left: down dropped_items=3 held_back=0",
         ),
     ];

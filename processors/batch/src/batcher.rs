@@ -106,11 +106,10 @@ impl Batcher {
         {
             return;
         }
-        match answer {
-            Err(error) => {
-                tracing::warn!(error = %error, "Batches are refused; keeping them and trying again")
-            }
-            Ok(()) => tracing::info!("Batches are taken again"),
+        if let Err(error) = answer {
+            tracing::warn!(error = %error, "Batches are refused; keeping them and trying again");
+        } else {
+            tracing::info!("Batches are taken again");
         }
     }
 

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use h2::RecvStream;
 use spanbridge_pdata::memory::{Account, Charge, Standing};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::budget::{ByteBudget, Reservation};
@@ -84,6 +85,8 @@ pub(super) struct Gate {
     waiting_bytes: AtomicUsize,
     /// Calls that were admitted and whose body is not complete.
     receiving: AtomicUsize,
+    /// Tells calls that wait that one was admitted that may need their part of the window.
+    crowded: Notify,
 }
 
 /// The room of one message, from its admission to its answer.
@@ -128,6 +131,7 @@ impl Gate {
             window_bytes: window.bytes as usize,
             waiting_bytes: AtomicUsize::new(0),
             receiving: AtomicUsize::new(0),
+            crowded: Notify::new(),
         }
     }
 
@@ -142,7 +146,11 @@ impl Gate {
 
     /// Notes that the body of an admitted call is on its way.
     pub(super) fn begin_body(&self) -> Counted<'_> {
-        Counted::new(&self.receiving, 1)
+        let counted = Counted::new(&self.receiving, 1);
+        if self.is_crowded() {
+            self.crowded.notify_waiters();
+        }
+        counted
     }
 
     /// Room for a message, if there is some at once.
@@ -169,6 +177,10 @@ impl Gate {
         let mut patience = pin!(sleep(ADMISSION_TIME_MAX));
         let (mut came, mut ended) = (Vec::new(), false);
         loop {
+            let crowded = self.crowded.notified();
+            if self.is_crowded() {
+                return Err(self.refused(Status::out_of_memory()));
+            }
             tokio::select! {
                 biased; // room that is there is taken
                 memory = &mut reserving => {
@@ -182,11 +194,9 @@ impl Gate {
                         let chunk = chunk.map_err(|_| Refusal::Gone)?;
                         held.add(chunk.len());
                         came.extend_from_slice(&chunk);
-                        if self.is_blocked_by_waiting() {
-                            return Err(self.refused(Status::out_of_memory()));
-                        }
                     }
                 },
+                () = crowded => {}
             }
         }
     }
@@ -209,7 +219,8 @@ impl Gate {
         status.into()
     }
 
-    fn is_blocked_by_waiting(&self) -> bool {
+    /// Whether calls that wait hold so much of the window that one that was admitted may not get on.
+    fn is_crowded(&self) -> bool {
         self.receiving.load(Ordering::Relaxed) > 0
             && self.waiting_bytes.load(Ordering::Relaxed) > self.window_bytes / 2
     }

@@ -183,15 +183,15 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn peer(text: &str) -> Option<SocketAddr> {
-        Some(text.parse().unwrap())
+    fn peer(text: &str) -> SocketAddr {
+        text.parse().unwrap()
     }
 
     /// How many attempts of `user` get a turn and fail before they are put off.
     async fn guesses(limits: &Arc<Limits>, from: &str, users: impl Iterator<Item = String>) -> usize {
         let mut count = 0;
         for user in users {
-            let Ok(ticket) = limits.enter(peer(from), &user) else { break };
+            let Ok(ticket) = limits.enter(Some(peer(from)), &user) else { break };
             drop(ticket.turn().await.unwrap());
             ticket.failed(Duration::from_micros(3));
             count += 1;
@@ -227,20 +227,20 @@ mod tests {
     async fn users_behind_the_same_address_as_a_guesser_still_get_their_turn() {
         let limits = Limits::new();
         guesses(&limits, "10.0.0.1:1", same()).await;
-        let ticket = limits.enter(peer("10.0.0.1:9"), "another").unwrap();
+        let ticket = limits.enter(Some(peer("10.0.0.1:9")), "another").unwrap();
         assert!(ticket.turn().await.is_ok());
-        assert_eq!(limits.enter(peer("10.0.0.1:9"), "user").unwrap_err().to_string(), PUT_OFF);
+        assert_eq!(limits.enter(Some(peer("10.0.0.1:9")), "user").unwrap_err().to_string(), PUT_OFF);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_address_cannot_fill_the_queue() {
         let limits = Limits::new();
         let tickets: Vec<_> =
-            (0..1000).map_while(|n| limits.enter(peer("10.0.0.1:1"), &n.to_string()).ok()).collect();
+            (0..1000).map_while(|n| limits.enter(Some(peer("10.0.0.1:1")), &n.to_string()).ok()).collect();
         assert_eq!(tickets.len(), ADDRESS_IN_FLIGHT_MAX);
-        assert!(limits.enter(peer("10.0.0.2:1"), "user").is_ok());
+        assert!(limits.enter(Some(peer("10.0.0.2:1")), "user").is_ok());
         drop(tickets);
-        assert!(limits.enter(peer("10.0.0.1:1"), "user").is_ok());
+        assert!(limits.enter(Some(peer("10.0.0.1:1")), "user").is_ok());
         assert!(limits.accounts.lock().unwrap().is_empty());
     }
 }

@@ -137,7 +137,7 @@ async fn a_guesser_is_put_off_and_leaves_known_clients_and_new_ones_alone() {
                     verified.fetch_add(1, Ordering::Relaxed);
                 }
                 (code, message, _) => {
-                    assert_eq!((code, message.contains("try again later")), (Code::Unavailable, true))
+                    assert_eq!((code, message.contains("try again later")), (Code::Unavailable, true));
                 }
             }
         }

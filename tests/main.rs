@@ -28,4 +28,5 @@ mod sdk_go;
 mod sdk_node;
 mod sdk_python;
 mod shutdown;
+mod tls;
 mod volume;

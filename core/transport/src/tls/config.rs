@@ -166,7 +166,7 @@ impl TlsSettings {
     }
 
     /// Reads and judges certificate, key and authorities.
-    fn check_files(&self, sources: &Sources, role: Role, problems: &mut Problems) {
+    fn check_files(sources: &Sources, role: Role, problems: &mut Problems) {
         let texts = match (&sources.cert, &sources.key) {
             (Some(cert), Some(key)) => pem::read(cert).and_then(|cert| Ok((cert, pem::read(key)?))).map(Some),
             _ => Ok(None),
@@ -266,7 +266,7 @@ impl Validate for ClientTls {
                 .help("name the authority with ca_file, and the name in the certificate with server_name_override");
         }
         if sound {
-            self.settings.check_files(&sources, Role::Client, problems);
+            TlsSettings::check_files(&sources, Role::Client, problems);
         }
     }
 }
@@ -301,7 +301,7 @@ impl Validate for ServerTls {
             problems.warn_at("client_ca_file_reload", "has no effect without client_ca_file");
         }
         if sound {
-            self.settings.check_files(&sources, Role::Server, problems);
+            TlsSettings::check_files(&sources, Role::Server, problems);
         }
     }
 }

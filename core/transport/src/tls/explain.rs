@@ -26,7 +26,9 @@ pub(crate) enum Kind {
     Silence,
     /// The peer does not speak TLS.
     Plaintext,
-    /// Something is wrong with the peer's certificate, or it has none.
+    /// The peer has no certificate, and should.
+    NoCertificate,
+    /// Something is wrong with the peer's certificate.
     Certificate,
     /// The peer refuses us.
     Refused,
@@ -38,7 +40,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// How many there are.
-    pub(crate) const COUNT: usize = 6;
+    pub(crate) const COUNT: usize = 7;
 }
 
 /// Which side we are.
@@ -142,8 +144,28 @@ fn plaintext(side: Side, what: &str) -> HandshakeError {
 
 /// What TLS says of an error, if it comes from there: a peer may refuse our certificate after the handshake.
 pub(crate) fn explained(error: &io::Error) -> Option<String> {
-    tls_error(error).map(|error| explain(Side::Client, error).1)
+    if let Some(error) = tls_error(error) {
+        return Some(explain(Side::Client, error).1);
+    }
+    // HTTP/2 hands errors on as texts.
+    let text = error.to_string();
+    let alert = ALERTS.into_iter().find(|alert| Error::AlertReceived(*alert).to_string() == text)?;
+    Some(refused(Side::Client, alert))
 }
+
+/// What servers say about client certificates, after the handshake in TLS 1.3.
+const ALERTS: [AlertDescription; 9] = [
+    // An authority of the same name with another key.
+    AlertDescription::DecryptError,
+    AlertDescription::CertificateRequired,
+    AlertDescription::UnknownCA,
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::AccessDenied,
+];
 
 fn tls_error(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
@@ -155,7 +177,7 @@ fn explain(side: Side, error: &Error) -> (Kind, String) {
         Error::InvalidCertificate(reason) => (Kind::Certificate, certificate(side, reason)),
         Error::NoCertificatesPresented => {
             let text = "the client gave no certificate, and this endpoint requires one (client_ca_file)";
-            (Kind::Certificate, text.to_owned())
+            (Kind::NoCertificate, text.to_owned())
         }
         Error::AlertReceived(alert) => (Kind::Refused, refused(side, *alert)),
         Error::NoApplicationProtocol => {
@@ -249,7 +271,9 @@ fn refused(side: Side, alert: AlertDescription) -> String {
         (Side::Client, Alert::CertificateRequired) => {
             return "the server requires a client certificate; set cert_file and key_file".to_owned();
         }
-        (Side::Client, Alert::UnknownCA) => "does not know the authority of our client certificate",
+        (Side::Client, Alert::UnknownCA | Alert::DecryptError) => {
+            "does not know the authority of our client certificate"
+        }
         (Side::Client, Alert::CertificateExpired) => "says that our client certificate has expired",
         (Side::Client, Alert::CertificateRevoked) => "says that our client certificate is revoked",
         (Side::Client, Alert::BadCertificate | Alert::CertificateUnknown | Alert::UnsupportedCertificate) => {
@@ -265,7 +289,7 @@ fn refused(side: Side, alert: AlertDescription) -> String {
         (_, Alert::HandshakeFailure) => {
             "finds nothing in common with us: cipher suites, curves or signatures"
         }
-        (Side::Server, Alert::UnknownCA) => {
+        (Side::Server, Alert::UnknownCA | Alert::DecryptError) => {
             "does not trust the authority of this server's certificate (its ca_file)"
         }
         (Side::Server, Alert::CertificateExpired) => "says that this server's certificate has expired",

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Enough to tell the protocols apart.
 const OPENING_BYTES: usize = 8;
-/// Content types of TLS records: change_cipher_spec to application_data.
+/// Content types of TLS records: `change_cipher_spec` to `application_data`.
 const TLS_RECORDS: std::ops::RangeInclusive<u8> = 0x14..=0x17;
 const FRAME_SETTINGS: u8 = 4;
 
@@ -24,7 +24,7 @@ pub struct Opening<S> {
 
 /// What was read first, also when the socket itself is out of reach.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Heard(Arc<Mutex<Option<Spoken>>>);
+pub struct Heard(Arc<Mutex<Option<Spoken>>>);
 
 /// What the first bytes of a peer show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +42,31 @@ pub(super) enum Spoken {
 }
 
 impl<S> Opening<S> {
-    pub(super) fn new(io: S) -> (Self, Heard) {
+    /// Listens in on `io`.
+    pub fn new(io: S) -> (Self, Heard) {
         let heard = Heard::default();
         (Self { io, bytes: [0; OPENING_BYTES], len: 0, heard: heard.clone() }, heard)
     }
 }
 
 impl Heard {
+    /// Adds to the failure of a plaintext client what its server seems to be.
+    pub fn plaintext_advice(&self, failure: String) -> String {
+        match self.spoken() {
+            Spoken::Tls => {
+                format!("{failure}; the server speaks TLS, and this client plaintext; remove insecure: true")
+            }
+            Spoken::Http1 => {
+                format!(
+                    "{failure}; the server answers in HTTP/1; if it is the TLS port of a proxy, remove insecure: true"
+                )
+            }
+            // A TLS server that cannot make sense of plaintext mostly just closes.
+            Spoken::Nothing => format!("{failure}; if the server expects TLS, remove insecure: true"),
+            Spoken::Http2 | Spoken::Unknown => failure,
+        }
+    }
+
     pub(super) fn spoken(&self) -> Spoken {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(Spoken::Nothing)
     }

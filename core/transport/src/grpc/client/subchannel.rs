@@ -14,10 +14,10 @@ use tracing::Instrument as _;
 
 use super::backoff::Backoff;
 use super::connection::{Connection, ConnectionOptions, Handle};
-use super::dial::{Address, Socket, cause, dial};
+use super::dial::{Address, cause, dial};
 use super::load::Load;
 use super::roster::{Roster, State};
-use crate::tls::HandshakeError;
+use crate::tls::{HandshakeError, Opening};
 
 /// An attempt, HTTP/2 handshake included: `MIN_CONNECT_TIMEOUT` of gRPC's "Connection Backoff Protocol".
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -218,11 +218,13 @@ async fn connect_to(
         let socket = dial(&address, user_timeout)
             .await
             .map_err(|e| dialing(&address, &format!("connect: {}", cause(&e))))?;
-        let socket: Box<dyn Socket> = match &options.tls {
-            Some(tls) => Box::new(tls.connect(socket).await.map_err(|error| unauthenticated(&error))?),
-            None => socket,
+        let Some(tls) = &options.tls else {
+            let (socket, heard) = Opening::new(socket);
+            let made = Connection::establish(Box::new(socket), address.clone(), options, load).await;
+            return made.map_err(|error| heard.plaintext_advice(error));
         };
-        Connection::establish(socket, address.clone(), options, load).await
+        let socket = tls.connect(socket).await.map_err(|error| unauthenticated(&error))?;
+        Connection::establish(Box::new(socket), address.clone(), options, load).await
     };
     timeout(CONNECT_TIMEOUT, connect).await.unwrap_or_else(|_| Err(dialing(&address, "i/o timeout")))
 }

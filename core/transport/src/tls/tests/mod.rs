@@ -3,6 +3,7 @@
 mod authority;
 mod files;
 mod handshake;
+mod openssl;
 mod reload;
 
 use std::path::PathBuf;

@@ -1,0 +1,230 @@
+//! TLS between real collectors, and through a real nginx, with certificates of the real openssl: what is right arrives, and
+//! each thing that is wrong has a log line that says so, a status for the client, and no span that arrives.
+
+mod pki;
+
+use std::time::Duration;
+
+use tonic::Code;
+
+use crate::client;
+use crate::data;
+use crate::harness::{Collector, END_TO_END, passthrough};
+use crate::sink::Sink;
+use pki::{Nginx, Pki, have};
+
+/// An edge collector that sends to `endpoint` with this `tls` block.
+fn edge(endpoint: &str, tls: &str) -> Collector {
+    Collector::start(
+        "edge",
+        &format!(
+            "
+receivers:
+  otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}}}}}
+exporters:
+  otlp_grpc:
+    endpoint: {endpoint}
+    tls: {{{tls}}}
+    {END_TO_END}
+service:
+  telemetry:
+    metrics: {{level: none}}
+  pipelines:
+    traces: {{receivers: [otlp], exporters: [otlp_grpc]}}
+"
+        ),
+    )
+}
+
+/// A remote collector with this `tls` block.
+fn remote(sink: &Sink, tls: &str) -> Collector {
+    let endpoint = format!("endpoint: '127.0.0.1:0'\n        tls: {{{tls}}}");
+    Collector::start("remote", &passthrough(&endpoint, sink.address(), END_TO_END))
+}
+
+/// Sends a few spans through `edge`.
+async fn send(edge: &Collector) -> Result<(), tonic::Status> {
+    client::traces(edge.grpc()).await.export(data::spans(1, 5)).await.map(drop)
+}
+
+/// Sends, and checks that it fails as it should: status, text, log line, nothing arrives.
+async fn refused(edge: Collector, sink: &Sink, text: &str) {
+    let status = send(&edge).await.expect_err("refused");
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert!(status.message().contains(text), "{status}");
+    edge.wait_for_line(&text.replace('"', "\\\""));
+    assert!(sink.traces().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_nginx_ingress_is_verified_and_each_mistake_is_named() {
+    if !have("openssl", "version") || !have("nginx", "-v") {
+        return;
+    }
+    let (ca, other) = (Pki::new(), Pki::new());
+    ca.issue("good", "remote.example");
+    ca.issue_expired("old", "remote.example");
+    let sink = Sink::start();
+    let remote =
+        Collector::start("remote", &passthrough("endpoint: '127.0.0.1:0'", sink.address(), END_TO_END));
+    let good = Nginx::start(&ca.path("good.pem"), &ca.path("good.key"), "", remote.grpc());
+    let old = Nginx::start(&ca.path("old.pem"), &ca.path("old.key"), "", remote.grpc());
+    let (ca_file, other_file) = (ca.at("ca.pem"), other.at("ca.pem"));
+    let (to_good, to_old) = (format!("127.0.0.1:{}", good.port()), format!("127.0.0.1:{}", old.port()));
+    let named = |name: &str| format!("ca_file: {ca_file}, server_name_override: {name}");
+
+    let foreign = format!("ca_file: {other_file}, server_name_override: remote.example");
+    refused(edge(&to_good, &foreign), &sink, "signed by an unknown authority").await;
+    let text = "is for \"remote.example\", \"127.0.0.1\", not for \"wrong.example\"";
+    refused(edge(&to_good, &named("wrong.example")), &sink, text).await;
+    let text = "has expired: it was valid until 2021-01-01T00:00:00Z";
+    refused(edge(&to_old, &named("remote.example")), &sink, text).await;
+    refused(edge(&to_good, ""), &sink, "signed by an unknown authority").await;
+
+    let right = edge(&to_good, &named("remote.example"));
+    send(&right).await.expect("accepted");
+    assert_eq!(sink.traces().len(), 1);
+    let by_address = edge(&format!("https://127.0.0.1:{}", good.port()), &format!("ca_file: {ca_file}"));
+    send(&by_address).await.expect("accepted");
+    assert_eq!(sink.traces().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_requires_and_verifies_client_certificates() {
+    if !have("openssl", "version") {
+        return;
+    }
+    let (ca, other) = (Pki::new(), Pki::new());
+    ca.issue("server", "remote.example");
+    ca.issue("client", "edge-1");
+    other.issue("client", "edge-2");
+    let sink = Sink::start();
+    let (cert, key, ca_file) = (ca.at("server.pem"), ca.at("server.key"), ca.at("ca.pem"));
+    let remote = remote(&sink, &format!("cert_file: {cert}, key_file: {key}, client_ca_file: {ca_file}"));
+    let endpoint = remote.grpc().to_string();
+
+    refused(edge(&endpoint, &format!("ca_file: {ca_file}")), &sink, "requires a client certificate").await;
+    remote.wait_for_line("the client gave no certificate, and this endpoint requires one (client_ca_file)");
+    let of = |pki: &Pki| {
+        let (cert, key) = (pki.at("client.pem"), pki.at("client.key"));
+        format!("ca_file: {ca_file}, cert_file: {cert}, key_file: {key}")
+    };
+    let text = "does not know the authority of our client certificate";
+    refused(edge(&endpoint, &of(&other)), &sink, text).await;
+    remote.wait_for_line("the client's certificate is signed by an unknown authority");
+
+    let known = edge(&endpoint, &of(&ca));
+    send(&known).await.expect("accepted");
+    assert_eq!(sink.traces().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plaintext_against_tls_is_said_on_both_sides() {
+    if !have("openssl", "version") {
+        return;
+    }
+    let ca = Pki::new();
+    ca.issue("server", "remote.example");
+    let sink = Sink::start();
+    let secure =
+        remote(&sink, &format!("cert_file: {}, key_file: {}", ca.at("server.pem"), ca.at("server.key")));
+    let plain =
+        Collector::start("plain", &passthrough("endpoint: '127.0.0.1:0'", sink.address(), END_TO_END));
+
+    let text = "the server speaks plaintext HTTP/2, and this client TLS; if the server is plaintext on purpose, set tls: \
+                {insecure: true}";
+    refused(edge(&plain.grpc().to_string(), &format!("ca_file: {}", ca.at("ca.pem"))), &sink, text).await;
+    plain.wait_for_line("A TLS client connected to this plaintext gRPC endpoint");
+
+    let text = "the server speaks TLS, and this client plaintext; remove insecure: true";
+    refused(edge(&secure.grpc().to_string(), "insecure: true"), &sink, text).await;
+    secure
+        .wait_for_line("the client speaks plaintext HTTP/2, and this endpoint TLS; make the client use TLS");
+}
+
+/// Puts `from`'s pair in the place of `to`'s, as a mounted secret is replaced: certificate and key at once.
+fn replace(pki: &Pki, folder: &std::path::Path, version: usize) {
+    let new = folder.join(format!("..v{version}"));
+    std::fs::create_dir(&new).expect("a folder");
+    for (from, to) in
+        [("server.pem", "server.crt"), ("server.key", "server.key"), ("client.pem", "client.crt")]
+    {
+        std::fs::copy(pki.path(from), new.join(to)).expect("copy");
+    }
+    std::fs::copy(pki.path("client.key"), new.join("client.key")).expect("copy");
+    let link = folder.join("..data_tmp");
+    std::os::unix::fs::symlink(&new, &link).expect("a link");
+    std::fs::rename(&link, folder.join("..data")).expect("swap");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotating_certificates_under_load_fails_no_request() {
+    if !have("openssl", "version") {
+        return;
+    }
+    let mut pki = Pki::new();
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let issue = |pki: &Pki| {
+        pki.issue("server", "remote.example");
+        pki.issue("client", "edge-1");
+    };
+    issue(&pki);
+    replace(&pki, folder.path(), 0);
+    let bundle = folder.path().join("bundle.pem");
+    std::fs::copy(pki.path("ca.pem"), &bundle).expect("copy");
+    let data = folder.path().join("..data");
+    let (data, ca) = (data.display(), bundle.display());
+    let sink = Sink::start();
+    // Connections do not get old, so that changes meet new handshakes.
+    let remote = remote(
+        &sink,
+        &format!(
+            "cert_file: {data}/server.crt, key_file: {data}/server.key, client_ca_file: {ca}, \
+             client_ca_file_reload: true, reload_interval: 1s}}
+        keepalive: {{server_parameters: {{max_connection_age: 2s, max_connection_age_grace: 10s}}"
+        ),
+    );
+    let edge = edge(
+        &remote.grpc().to_string(),
+        &format!(
+            "ca_file: {ca}, cert_file: {data}/client.crt, key_file: {data}/client.key, reload_interval: 1s"
+        ),
+    );
+    let mut client = client::traces(edge.grpc()).await;
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = stop.clone();
+    let load = tokio::spawn(async move {
+        let mut sent = 0_u64;
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            client.export(data::spans(sent * 2, 2)).await.expect("every request is accepted");
+            sent += 1;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        sent
+    });
+    let trust = "TLS files changed; new connections use them";
+    let mut changes = 0;
+    for round in 1..=3 {
+        let next = Pki::new();
+        issue(&next);
+        // Both authorities, then the new certificates, then the new authority alone: what a careful operator does.
+        let both = std::fs::read_to_string(pki.path("ca.pem")).expect("read")
+            + &std::fs::read_to_string(next.path("ca.pem")).expect("read");
+        for step in 0..3 {
+            match step {
+                0 => std::fs::write(&bundle, &both).expect("write"),
+                1 => replace(&next, folder.path(), round),
+                _ => drop(std::fs::copy(next.path("ca.pem"), &bundle).expect("copy")),
+            }
+            changes += 1;
+            remote.wait_for_lines(trust, changes);
+            edge.wait_for_lines(trust, changes);
+        }
+        pki = next;
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let sent = load.await.expect("zero failed requests");
+    assert!(sent > 100, "{sent}");
+    assert_eq!(sink.span_counts().len() as u64, sent * 2, "every span arrived");
+    assert!(!edge.log().contains("cannot connect"), "no handshake failed");
+}

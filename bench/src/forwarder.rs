@@ -29,6 +29,16 @@ pub(crate) enum Kind {
     Batch,
     /// As `batch`, but acknowledged when the sink has it.
     BatchDelivered,
+    /// As `pass`, with a sending queue in memory.
+    Memory,
+    /// As `pass`, with a sending queue on disk that is not synced.
+    Disk,
+    /// As `pass`, with a sending queue on disk that is synced before a request is acknowledged.
+    DiskFsync,
+    /// As `memory`, bounded by its bytes and by a memory limiter, as one would run it.
+    MemoryLimited,
+    /// As `disk`, with a memory limiter.
+    DiskLimited,
 }
 
 impl Kind {
@@ -39,12 +49,42 @@ impl Kind {
             Kind::Pass => "spanbridge: otlp, otlp_grpc",
             Kind::Batch => "spanbridge: otlp, resource (2 inserts), batch 8192, otlp_grpc",
             Kind::BatchDelivered => "the same, `acknowledge: delivered`",
+            Kind::Memory => "spanbridge: otlp, otlp_grpc with a memory queue",
+            Kind::Disk => "the same with a disk queue, no fsync",
+            Kind::DiskFsync => "the same with a disk queue, fsync",
+            Kind::MemoryLimited => "memory queue of 256 MB, memory_limiter 128 MiB",
+            Kind::DiskLimited => "disk queue of 10 GB, no fsync, memory_limiter 128 MiB",
         }
     }
 
     /// Whether it inserts the two attributes.
     pub(crate) fn enriches(self) -> bool {
         matches!(self, Kind::Batch | Kind::BatchDelivered)
+    }
+
+    /// The keys of its sending queue.
+    fn queue(self) -> &'static str {
+        match self {
+            Kind::Memory => "block_on_overflow: true",
+            Kind::Disk | Kind::DiskFsync => "storage: file_storage, block_on_overflow: true",
+            Kind::MemoryLimited => "sizer: bytes, queue_size: 256000000",
+            Kind::DiskLimited => "storage: file_storage, sizer: bytes, queue_size: 10000000000",
+            Kind::Nginx | Kind::Pass | Kind::Batch | Kind::BatchDelivered => "enabled: false",
+        }
+    }
+
+    /// Whether its queue is on disk, and synced.
+    fn fsync(self) -> Option<bool> {
+        match self {
+            Kind::Disk | Kind::DiskLimited => Some(false),
+            Kind::DiskFsync => Some(true),
+            _ => None,
+        }
+    }
+
+    /// Whether a limiter guards its memory.
+    fn is_limited(self) -> bool {
+        matches!(self, Kind::MemoryLimited | Kind::DiskLimited)
     }
 
     /// Requests in flight a connection, if it needs others than the load has: answers that wait for a batch need a
@@ -96,7 +136,7 @@ impl Forwarder {
         let address = free_address()?;
         let mut command = match kind {
             Kind::Nginx => nginx(&programs.nginx, dir.path(), address, sink)?,
-            _ => spanbridge(&programs.spanbridge()?, dir.path(), &pipeline(kind, address, sink))?,
+            _ => spanbridge(&programs.spanbridge()?, dir.path(), &pipeline(kind, dir.path(), address, sink))?,
         };
         let log = File::create(dir.path().join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -129,6 +169,14 @@ impl Forwarder {
     /// When it is gone.
     pub(crate) fn cpu_time(&self) -> Outcome<Duration> {
         process::cpu_time(self.child.id())
+    }
+
+    /// Its resident memory now.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn resident_bytes(&self) -> Outcome<u64> {
+        process::resident_bytes(self.child.id())
     }
 
     /// Its most resident memory so far.
@@ -216,21 +264,21 @@ fn spanbridge(program: &Path, dir: &Path, config: &str) -> Outcome<Command> {
     Ok(command)
 }
 
-fn pipeline(kind: Kind, listen: SocketAddr, sink: SocketAddr) -> String {
-    let acknowledge = if kind == Kind::BatchDelivered { "delivered" } else { "accepted" };
-    let [zone, cluster] =
-        INSERTED.map(|(key, value)| format!("      - {{key: {key}, value: {value}, action: insert}}\n"));
-    let (processors, used) = if kind.enriches() {
-        let batch = format!("  batch: {{send_batch_size: 8192, acknowledge: {acknowledge}}}\n");
-        (
-            format!("processors:\n  resource:\n    attributes:\n{zone}{cluster}{batch}"),
-            "processors: [resource, batch], ",
-        )
-    } else {
-        (String::new(), "")
+fn pipeline(kind: Kind, dir: &Path, listen: SocketAddr, sink: SocketAddr) -> String {
+    let (processors, used) = processors(kind);
+    let (extensions, running) = match kind.fsync() {
+        Some(fsync) => {
+            let keys = format!(
+                "directory: '{}', create_directory: true, fsync: {fsync}",
+                dir.join("queue").display()
+            );
+            (format!("extensions:\n  file_storage: {{{keys}}}\n"), "file_storage")
+        }
+        None => (String::new(), ""),
     };
+    let queue = kind.queue();
     format!(
-        "receivers:
+        "{extensions}receivers:
   otlp:
     protocols:
       grpc: {{endpoint: '{listen}', max_recv_msg_size_mib: 64}}
@@ -240,12 +288,31 @@ fn pipeline(kind: Kind, listen: SocketAddr, sink: SocketAddr) -> String {
     compression: none
     timeout: 60s
     tls: {{insecure: true}}
+    retry_on_failure: {{max_elapsed_time: 0}}
+    sending_queue: {{{queue}}}
 service:
+  extensions: [{running}]
   telemetry:
     metrics: {{level: none}}
     logs: {{level: warn}}
   pipelines:
-    traces: {{receivers: [otlp], {used}exporters: [otlp_grpc]}}
+    traces: {{receivers: [otlp], processors: [{used}], exporters: [otlp_grpc]}}
 "
     )
+}
+
+/// The definitions of the processors, and the list of those that are used.
+fn processors(kind: Kind) -> (String, &'static str) {
+    let [zone, cluster] =
+        INSERTED.map(|(key, value)| format!("      - {{key: {key}, value: {value}, action: insert}}\n"));
+    if kind.enriches() {
+        let acknowledge = if kind == Kind::BatchDelivered { "delivered" } else { "accepted" };
+        let batch = format!("  batch: {{send_batch_size: 8192, acknowledge: {acknowledge}}}\n");
+        (format!("processors:\n  resource:\n    attributes:\n{zone}{cluster}{batch}"), "resource, batch")
+    } else if kind.is_limited() {
+        let limiter = "processors:\n  memory_limiter: {check_interval: 100ms, limit_mib: 128}\n";
+        (limiter.to_owned(), "memory_limiter")
+    } else {
+        (String::new(), "")
+    }
 }

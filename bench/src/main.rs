@@ -9,6 +9,7 @@ mod forwarder;
 mod grpc;
 mod ledger;
 mod load;
+mod outage;
 mod process;
 mod request;
 mod run;
@@ -38,6 +39,8 @@ struct Arguments {
 enum Command {
     /// Measure forwarders, one after the other, and print a table.
     Run(run::Options),
+    /// Watch the memory of forwarders whose destination is away while the load goes on.
+    Outage(outage::Options),
     /// Send rich spans to a target and report how fast it took them.
     Load {
         /// Where the forwarder listens.
@@ -67,6 +70,7 @@ fn main() -> Outcome<()> {
     local.block_on(&runtime, async {
         match arguments.command {
             Command::Run(options) => run::run(&options).await,
+            Command::Outage(options) => outage::run(&options).await,
             Command::Load { target, shape } => {
                 let template = Rc::new(Template::rich());
                 let report = load::run(target, &shape, &template, 0).await?;

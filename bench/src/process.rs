@@ -40,8 +40,21 @@ pub(crate) fn cpu_time(pid: u32) -> Outcome<Duration> {
 /// # Errors
 /// When the process is gone.
 pub(crate) fn peak_resident_bytes(pid: u32) -> Outcome<u64> {
+    status_bytes(pid, "VmHWM:")
+}
+
+/// What a process has resident now.
+///
+/// # Errors
+/// When the process is gone.
+pub(crate) fn resident_bytes(pid: u32) -> Outcome<u64> {
+    status_bytes(pid, "VmRSS:")
+}
+
+fn status_bytes(pid: u32, key: &str) -> Outcome<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmHWM in the status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    let kibibytes =
+        line.and_then(|line| line.split_whitespace().next()).ok_or(format!("no {key} in the status"))?;
     Ok(kibibytes.parse::<u64>()? * 1024)
 }

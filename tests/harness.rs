@@ -2,12 +2,13 @@
 //!
 //! Every wait is bounded, every process is killed on drop, and a failing test prints the log of each collector it started.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -105,9 +106,20 @@ struct Log {
 
 impl Log {
     fn push(&self, line: String) {
-        self.lines.lock().expect("log").push(line);
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         self.grew.notify_all();
     }
+}
+
+/// What is special about the start of a collector.
+#[derive(Default)]
+pub(crate) struct Launch {
+    /// More arguments.
+    pub(crate) arguments: Vec<String>,
+    /// Additions to its environment.
+    pub(crate) environment: Vec<(String, String)>,
+    /// A program with arguments that replaces itself with the collector.
+    pub(crate) wrapper: Vec<String>,
 }
 
 /// A running collector.
@@ -115,7 +127,8 @@ pub(crate) struct Collector {
     name: &'static str,
     child: Child,
     log: Arc<Log>,
-    dir: TempDir,
+    file: PathBuf,
+    _dir: Option<TempDir>,
 }
 
 impl Collector {
@@ -127,12 +140,32 @@ impl Collector {
     /// As [`Collector::start`], with more arguments.
     pub(crate) fn start_with(name: &'static str, config: &str, arguments: &[&str]) -> Self {
         let dir = TempDir::new().expect("a folder for the configuration");
-        let file = dir.path().join("config.yaml");
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let mut collector =
+            Self::start_in(dir.path(), name, config, &Launch { arguments, ..Launch::default() });
+        collector._dir = Some(dir);
+        collector
+    }
+
+    /// As [`Collector::start`], with the configuration file in `dir`, which outlives the process.
+    pub(crate) fn start_in(dir: &Path, name: &'static str, config: &str, launch: &Launch) -> Self {
+        let collector = Self::spawn_in(dir, name, config, launch);
+        collector.wait_for_line(READY);
+        collector
+    }
+
+    /// As [`Collector::start_in`], without waiting for anything.
+    pub(crate) fn spawn_in(dir: &Path, name: &'static str, config: &str, launch: &Launch) -> Self {
+        let file = dir.join("config.yaml");
         fs::write(&file, config).expect("write the configuration");
-        let mut child = Command::new(binary())
+        let program = launch.wrapper.iter().map(OsStr::new).chain([binary().as_os_str()]);
+        let mut words = program.collect::<Vec<_>>().into_iter();
+        let mut child = Command::new(words.next().expect("a program"))
+            .args(words)
             .arg("--config")
             .arg(&file)
-            .args(arguments)
+            .args(&launch.arguments)
+            .envs(launch.environment.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -141,9 +174,31 @@ impl Collector {
         let log = Arc::new(Log::default());
         follow(child.stderr.take().expect("stderr is piped"), &log);
         follow(child.stdout.take().expect("stdout is piped"), &log);
-        let collector = Self { name, child, log, dir };
-        collector.wait_for_line(READY);
-        collector
+        Self { name, child, log, file, _dir: None }
+    }
+
+    /// Puts another configuration in the place of the one it was started on, at once.
+    pub(crate) fn rewrite(&self, config: &str) {
+        let new = self.file.with_extension("next");
+        fs::write(&new, config).expect("write the configuration");
+        fs::rename(&new, &self.file).expect("replace the configuration");
+    }
+
+    /// Asks it to read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// Replaces the configuration and asks the process to read it.
+    pub(crate) fn reload(&self, config: &str) {
+        self.rewrite(config);
+        self.hang_up();
+    }
+
+    /// Ends it without a warning, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.wait();
     }
 
     /// The address of the only gRPC server, read from the log because configurations ask for port 0.
@@ -161,20 +216,20 @@ impl Collector {
     /// Waits until `count` log lines contain `text` and returns the last of them.
     pub(crate) fn wait_for_lines(&self, text: &str, count: usize) -> String {
         let deadline = Instant::now() + PATIENCE;
-        let mut lines = self.log.lines.lock().expect("log");
+        let mut lines = self.log.lines.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(line) = lines.iter().filter(|line| line.contains(text)).nth(count - 1) {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "{}: no log line with {text:?} within {PATIENCE:?}", self.name);
-            lines = self.log.grew.wait_timeout(lines, left).expect("log").0;
+            lines = self.log.grew.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// The log so far.
     pub(crate) fn log(&self) -> String {
-        self.log.lines.lock().expect("log").join("\n")
+        self.log.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 
     /// Its most resident memory so far, in bytes.
@@ -188,18 +243,6 @@ impl Collector {
     /// Asks it to stop in order.
     pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
-    }
-
-    /// Asks it to read its configuration again.
-    pub(crate) fn hang_up(&self) {
-        self.signal(Signal::HUP);
-    }
-
-    /// Puts another configuration in the place of the one it was started on, at once.
-    pub(crate) fn rewrite(&self, config: &str) {
-        let (new, file) = (self.dir.path().join("new.yaml"), self.dir.path().join("config.yaml"));
-        fs::write(&new, config).expect("write the configuration");
-        fs::rename(&new, &file).expect("replace the configuration");
     }
 
     fn signal(&self, signal: Signal) {

@@ -18,6 +18,7 @@ mod bad_configs;
 mod delivery;
 mod error_mapping;
 mod example_configs;
+mod faults;
 mod grpc_conformance;
 mod kubernetes;
 mod load_balancing;

@@ -103,13 +103,17 @@ pub(crate) fn or_skip(test: &str, language: &str, peer: Result<Peer, String>) ->
     match peer {
         Ok(peer) => Some(peer),
         Err(reason) => {
-            let required = std::env::var("SPANBRIDGE_REQUIRE_PEERS").unwrap_or_default();
-            let is_required = required == "1" || required.split(',').any(|required| required == language);
-            assert!(!is_required, "{test} may not be skipped here: {reason}");
+            assert!(!is_required(language), "{test} may not be skipped here: {reason}");
             say(&format!("skipped {test}: {reason}"));
             None
         }
     }
+}
+
+/// Whether `SPANBRIDGE_REQUIRE_PEERS` names this peer or tool, or all of them with `1`.
+pub(crate) fn is_required(name: &str) -> bool {
+    let required = std::env::var("SPANBRIDGE_REQUIRE_PEERS").unwrap_or_default();
+    required == "1" || required.split(',').any(|required| required == name)
 }
 
 fn present(path: PathBuf) -> Result<PathBuf, String> {

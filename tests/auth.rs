@@ -130,7 +130,7 @@ async fn an_edge_with_the_wrong_password_is_told_so_and_nothing_comes_through() 
     let edge = edge(&keys, remote.grpc());
     let _ = send(edge.grpc(), None).await;
     let line = edge.wait_for_line("Exporting failed");
-    assert!(line.contains("invalid credentials") && line.contains("Unauthenticated"), "{line}");
+    assert!(line.contains("invalid credentials") && line.contains("not retryable"), "{line}");
     assert!(remote.wait_for_line("Refused a request at the door").contains("wrong password"));
     edge.stop();
     remote.stop();

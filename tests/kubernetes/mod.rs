@@ -85,6 +85,7 @@ exporters:
   otlp_grpc:
     endpoint: {target}
     tls: {{insecure: true}}
+    sending_queue: {{enabled: false}}
 service:
   telemetry:
     metrics: {{level: none}}

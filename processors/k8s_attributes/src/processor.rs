@@ -206,3 +206,58 @@ impl Consumer for K8sAttributesProcessor {
         self.next.capabilities()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use spanbridge_component::{Context, Signal};
+    use spanbridge_testkit::{Payloads, Sink, host, metric};
+
+    use super::*;
+
+    fn processor(yaml: &str, sink: Arc<Sink>) -> (K8sAttributesProcessor, Settings) {
+        let config = spanbridge_config::from_yaml(yaml).unwrap_or_else(|e| panic!("{e}"));
+        let settings = spanbridge_testkit::settings("k8s_attributes");
+        (K8sAttributesProcessor::new(settings.clone(), config, sink).unwrap(), settings)
+    }
+
+    #[tokio::test]
+    async fn before_anything_is_known_the_very_same_bytes_are_handed_on_with_their_context() {
+        let sink = Sink::new();
+        let (processor, _) = processor("{}", sink.clone());
+        let payload = Payloads::rich().request(Signal::Logs, 10);
+        let address = "192.0.2.1:1".parse().ok();
+        let context = Context { client_address: address, ..Context::default() };
+        processor.consume(Batch { payload: payload.clone(), context }).await.unwrap();
+        let out = &sink.batches()[0];
+        assert_eq!(out.payload.segments()[0].as_ptr(), payload.segments()[0].as_ptr());
+        assert_eq!(out.context.client_address, address);
+    }
+
+    #[tokio::test]
+    async fn a_start_without_credentials_says_what_is_missing() {
+        let (processor, settings) =
+            processor("{auth_type: kubeConfig, kube_config_path: /nowhere/kubeconfig}", Sink::new());
+        let error = processor.start(host(&settings).0).await.unwrap_err().to_string();
+        assert!(error.contains("auth_type=kubeConfig") && error.contains("/nowhere/kubeconfig"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_looked_for_and_not_found_is_counted_by_its_rule() {
+        let (processor, settings) = processor("{}", Sink::new());
+        let plan = processor.plan.clone();
+        let metrics = CacheMetrics::new(&settings.telemetry, &settings.id, &plan).unwrap();
+        processor.cache.store(Some(Arc::new(Cache::new(plan, metrics))));
+        let context = Context { client_address: "192.0.2.1:1".parse().ok(), ..Context::default() };
+        for context in [context, Context::default()] {
+            let payload = Payloads::small().request(Signal::Traces, 1);
+            processor.consume(Batch { payload, context }).await.unwrap();
+        }
+        let count = |labels: &[(&str, &str)]| {
+            metric(&settings.telemetry, "otelcol_k8s_pod_association", labels).unwrap_or_default()
+        };
+        let by_connection =
+            [("status", "error"), ("pod_identifier", "connection"), ("otelcol_signal", "traces")];
+        assert!((count(&by_connection) - 1.0).abs() < f64::EPSILON);
+        assert_eq!(metric(&settings.telemetry, "otelcol_otelsvc_k8s_ip_lookup_miss", &[]), Some(1.0));
+    }
+}

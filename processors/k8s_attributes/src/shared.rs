@@ -188,3 +188,65 @@ async fn others_are_synced(link: &Link, plan: &Plan) {
     let mut health = link.health.subscribe();
     let _ = tokio::time::timeout(PODS_WAIT_MAX, health.wait_for(is_ready)).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use spanbridge_component::telemetry::Telemetry;
+
+    use super::*;
+
+    /// A configuration of its own: what runs is known to the whole process, other tests included.
+    fn config(namespace: &str) -> Config {
+        let yaml = format!("filter: {{namespace: {namespace}}}");
+        spanbridge_config::from_yaml(&yaml).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn join(config: &Config) -> Share {
+        let plan = Arc::new(Plan::new(config).unwrap());
+        // Nobody listens there.
+        let client =
+            kube::Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+        let telemetry = Telemetry::detached();
+        let id = "k8s_attributes".parse().unwrap();
+        let metrics = || CacheMetrics::new(&telemetry, &id, &plan);
+        Share::join(config, &plan, Access::new(config, "test"), &client, metrics).unwrap()
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    #[tokio::test]
+    async fn equal_configurations_share_one_cache_until_the_last_one_leaves() {
+        let config = config("one-cache");
+        // Whether somebody waits at the start makes no difference to what is watched.
+        let waiting = Config { wait_for_metadata: true, ..config.clone() };
+        let (first, second) = (join(&config), join(&waiting));
+        assert!(Arc::ptr_eq(first.cache(), second.cache()));
+        let tasks = first.source.tasks.clone();
+        first.leave(soon()).await;
+        assert!(!tasks.is_empty(), "the second one still needs it");
+        assert!(running().contains_key(&key(&config)));
+        second.leave(soon()).await;
+        assert!(tasks.is_empty(), "every watch has ended");
+        assert!(!running().contains_key(&key(&config)));
+    }
+
+    #[tokio::test]
+    async fn different_configurations_share_nothing() {
+        let (first, second) = (join(&config("this")), join(&config("that")));
+        assert!(!Arc::ptr_eq(first.cache(), second.cache()));
+    }
+
+    #[tokio::test]
+    async fn a_share_that_is_dropped_is_left() {
+        let config = config("dropped");
+        let share = join(&config);
+        let tasks = share.source.tasks.clone();
+        drop(share);
+        assert!(!running().contains_key(&key(&config)));
+        tokio::time::timeout(Duration::from_secs(10), tasks.wait()).await.expect("the watches end");
+    }
+}

@@ -98,3 +98,55 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn client(kubeconfig: &str, keys: &str) -> Result<Client, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kubeconfig");
+        std::fs::write(&path, kubeconfig).unwrap();
+        let yaml = format!("{{auth_type: kubeConfig, kube_config_path: {}{keys}}}", path.display());
+        let config: Config = spanbridge_config::from_yaml(&yaml).unwrap_or_else(|e| panic!("{e}"));
+        Access::new(&config, "spanbridge/0").client().await
+    }
+
+    const TWO_CONTEXTS: &str = "
+apiVersion: v1
+kind: Config
+current-context: a
+contexts:
+  - {name: a, context: {cluster: a, user: u}}
+  - {name: b, context: {cluster: absent, user: u}}
+clusters:
+  - {name: a, cluster: {server: 'https://192.0.2.1:6443', insecure-skip-tls-verify: true}}
+users:
+  - {name: u, user: {token: secret-token}}
+";
+
+    #[tokio::test]
+    async fn a_kubeconfig_file_leads_to_a_client_over_tls() {
+        assert!(client(TWO_CONTEXTS, "").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_a_kubeconfig_file_is_said_without_its_secrets() {
+        for (file, keys) in [(TWO_CONTEXTS, ", context: b"), (TWO_CONTEXTS, ", context: c"), ("kind: [", "")]
+        {
+            let error = client(file, keys).await.err().expect("it is wrong");
+            assert!(error.starts_with("error connecting to k8s with auth_type=kubeConfig: "), "{error}");
+            assert!(!error.contains("secret-token"), "{error}");
+        }
+    }
+
+    #[test]
+    fn outside_a_cluster_the_reason_is_the_references() {
+        // No test sets these, and none may: the environment belongs to the process.
+        if std::env::var_os(HOST).is_none() {
+            let expected = "unable to load k8s config, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined";
+            assert_eq!(environment().unwrap_err(), expected);
+            assert_eq!(without_credentials().err().as_deref(), Some(expected));
+        }
+    }
+}

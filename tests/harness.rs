@@ -128,7 +128,7 @@ pub(crate) struct Collector {
     child: Child,
     log: Arc<Log>,
     file: PathBuf,
-    _dir: Option<TempDir>,
+    own_dir: Option<TempDir>,
 }
 
 impl Collector {
@@ -143,7 +143,7 @@ impl Collector {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let mut collector =
             Self::start_in(dir.path(), name, config, &Launch { arguments, ..Launch::default() });
-        collector._dir = Some(dir);
+        collector.own_dir = Some(dir);
         collector
     }
 
@@ -174,7 +174,7 @@ impl Collector {
         let log = Arc::new(Log::default());
         follow(child.stderr.take().expect("stderr is piped"), &log);
         follow(child.stdout.take().expect("stdout is piped"), &log);
-        Self { name, child, log, file, _dir: None }
+        Self { name, child, log, file, own_dir: None }
     }
 
     /// Puts another configuration in the place of the one it was started on, at once.

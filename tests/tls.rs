@@ -65,8 +65,7 @@ async fn an_nginx_ingress_is_verified_and_each_mistake_is_named() {
     ca.issue("good", "remote.example");
     ca.issue_expired("old", "remote.example");
     let sink = Sink::start();
-    let remote =
-        Collector::start("remote", &passthrough("endpoint: '127.0.0.1:0'", sink.address(), ""));
+    let remote = Collector::start("remote", &passthrough("endpoint: '127.0.0.1:0'", sink.address(), ""));
     let good = Nginx::start(&ca.path("good.pem"), &ca.path("good.key"), "", remote.grpc());
     let old = Nginx::start(&ca.path("old.pem"), &ca.path("old.key"), "", remote.grpc());
     let (ca_file, other_file) = (ca.at("ca.pem"), other.at("ca.pem"));
@@ -128,8 +127,7 @@ async fn plaintext_against_tls_is_said_on_both_sides() {
     let sink = Sink::start();
     let secure =
         remote(&sink, &format!("cert_file: {}, key_file: {}", ca.at("server.pem"), ca.at("server.key")));
-    let plain =
-        Collector::start("plain", &passthrough("endpoint: '127.0.0.1:0'", sink.address(), ""));
+    let plain = Collector::start("plain", &passthrough("endpoint: '127.0.0.1:0'", sink.address(), ""));
 
     let text = "the server speaks plaintext HTTP/2, and this client TLS; if the server is plaintext on purpose, set tls: \
                 {insecure: true}";

@@ -15,7 +15,7 @@ async fn a_missing_permission_is_named_with_its_rule_and_the_rest_works() {
             "ownerReferences": controller}}),
     );
     api.grant(&[("", "pods", None)]);
-    let mut cluster = Cluster::with(api, ", extract: {metadata: [k8s.pod.name, k8s.deployment.uid]}").await;
+    let mut cluster = Cluster::with(api, ", extract: {metadata: [k8s.pod.name, k8s.deployment.uid]}");
     let line = cluster.collector.wait_for_line("forbidden");
     let rule =
         r#"{apiGroups: [\"apps\"], resources: [\"replicasets\"], verbs: [\"get\", \"list\", \"watch\"]}"#;
@@ -40,7 +40,7 @@ async fn roles_in_namespaces_suffice_for_what_is_in_them() {
     let api = Api::start().await;
     api.put("pods", pod("web-1", "10.0.0.1"));
     api.grant(&[("", "pods", Some("shop"))]);
-    let mut cluster = Cluster::with(api, ", filter: {namespace: [shop]}").await;
+    let mut cluster = Cluster::with(api, ", filter: {namespace: [shop]}");
     cluster.until(&FROM, "k8s.pod.name", Some("web-1")).await;
     assert!(!cluster.collector.log().contains("forbidden"));
     cluster.collector.stop();
@@ -50,7 +50,7 @@ async fn roles_in_namespaces_suffice_for_what_is_in_them() {
 async fn a_token_that_is_replaced_is_read_again() {
     let api = Api::start().await;
     api.put("pods", pod("web-1", "10.0.0.1"));
-    let mut cluster = Cluster::with(api, "").await;
+    let mut cluster = Cluster::with(api, "");
     cluster.until(&FROM, "k8s.pod.name", Some("web-1")).await;
     cluster.api.until("a watch", |api| api.store().watches() == 1).await;
     cluster.api.rotate_token("token-2");
@@ -65,7 +65,7 @@ async fn a_token_that_is_replaced_is_read_again() {
 async fn the_start_waits_for_metadata_when_it_is_told_to() {
     let api = Api::start().await;
     api.put("pods", pod("web-1", "10.0.0.1"));
-    let mut cluster = Cluster::with(api, ", wait_for_metadata: true").await;
+    let mut cluster = Cluster::with(api, ", wait_for_metadata: true");
     let first = cluster.enriched(&FROM).await;
     assert_eq!(data::text_of(&first, "k8s.pod.name"), Some("web-1"), "the very first span is enriched");
     cluster.collector.stop();

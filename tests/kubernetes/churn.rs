@@ -29,7 +29,7 @@ async fn ten_thousand_pods_with_fifty_changes_a_second_are_followed() {
         api.put("pods", of_deployment(number, &format!("p-{number}"), &ip(number)));
     }
     let started = Instant::now();
-    let mut cluster = Cluster::with(api, ", pod_delete_grace_period: 500ms").await;
+    let mut cluster = Cluster::with(api, ", pod_delete_grace_period: 500ms");
     let last = ip(PODS - 1);
     cluster.until(&[("k8s.pod.ip", &last)], "k8s.deployment.name", Some("app-499")).await;
     say(&format!("{PODS} pods known after {:?}", started.elapsed()));

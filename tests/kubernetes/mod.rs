@@ -38,7 +38,7 @@ struct Cluster {
 
 impl Cluster {
     /// A collector with these keys of `k8s_attributes`, in flow form without the braces.
-    async fn with(api: Api, keys: &str) -> Self {
+    fn with(api: Api, keys: &str) -> Self {
         let sink = Sink::start();
         let collector = Collector::start("edge", &config(&api, keys, sink.address()));
         Self { api, collector, sink, next: 1 }

@@ -14,7 +14,7 @@ const DEFAULTS: [(&str, &str); 7] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_is_created_after_its_first_span_is_known_from_then_on() {
-    let mut cluster = Cluster::with(Api::start().await, "").await;
+    let mut cluster = Cluster::with(Api::start().await, "");
     assert!(cluster.enriched(&[]).await.is_empty(), "nothing is known yet, and nothing is held up");
     cluster.api.put("pods", pod("web-1", &HERE.to_string()));
     cluster.until(&[], "k8s.pod.name", Some("web-1")).await;
@@ -33,7 +33,7 @@ async fn a_pod_that_is_created_after_its_first_span_is_known_from_then_on() {
 async fn a_deleted_pod_is_known_for_its_grace_period_and_no_longer() {
     let api = Api::start().await;
     api.put("pods", pod("web-1", "10.0.0.1"));
-    let mut cluster = Cluster::with(api, ", pod_delete_grace_period: 2s").await;
+    let mut cluster = Cluster::with(api, ", pod_delete_grace_period: 2s");
     let from = [("k8s.pod.ip", "10.0.0.1")];
     cluster.until(&from, "k8s.pod.name", Some("web-1")).await;
     let deleted = Instant::now();
@@ -53,7 +53,7 @@ async fn a_deleted_pod_is_known_for_its_grace_period_and_no_longer() {
 async fn an_address_that_is_used_again_belongs_to_the_new_pod() {
     let api = Api::start().await;
     api.put("pods", pod("old", "10.0.0.1"));
-    let mut cluster = Cluster::with(api, "").await;
+    let mut cluster = Cluster::with(api, "");
     let from = [("k8s.pod.ip", "10.0.0.1")];
     cluster.until(&from, "k8s.pod.name", Some("old")).await;
     let mut new = pod("new", "10.0.0.1");
@@ -77,7 +77,7 @@ async fn pods_of_the_host_network_are_found_by_their_uid_and_not_by_the_address_
     api.put("pods", on_host);
     let by_uid = ", pod_association: [{sources: [{from: resource_attribute, name: k8s.pod.uid}]}, {sources: [{from: \
                   connection}]}]";
-    let mut cluster = Cluster::with(api, by_uid).await;
+    let mut cluster = Cluster::with(api, by_uid);
     cluster.until(&[("k8s.pod.uid", "uid-agent")], "k8s.pod.name", Some("agent")).await;
     assert_eq!(data::text_of(&cluster.enriched(&[]).await, "k8s.pod.name"), None);
     let decided = cluster.enriched(&[("k8s.pod.uid", "unknown")]).await;
@@ -103,7 +103,7 @@ async fn workloads_nodes_and_namespaces_add_what_the_rules_ask_for() {
     api.put("pods", pod("web-1", "10.0.0.1"));
     let rules = ", extract: {metadata: [k8s.cluster.uid, k8s.node.uid, k8s.deployment.uid], labels: [{key: team, from: \
                  namespace}, {key: team, from: node}, {key: team, from: deployment, tag_name: team}]}";
-    let mut cluster = Cluster::with(api, rules).await;
+    let mut cluster = Cluster::with(api, rules);
     let from = [("k8s.pod.ip", "10.0.0.1")];
     for (key, value) in [
         ("k8s.namespace.label.team", "sales"),
@@ -133,7 +133,7 @@ async fn the_server_filters_and_all_pipelines_share_one_watch() {
     api.put("pods", elsewhere);
     api.put("pods", pod("web-1", "10.0.0.1"));
     let filter = ", filter: {node: node-1, namespace: shop, labels: [{key: app, value: web}]}";
-    let mut cluster = Cluster::with(api, filter).await;
+    let mut cluster = Cluster::with(api, filter);
     cluster.until(&[("k8s.pod.ip", "10.0.0.1")], "k8s.pod.name", Some("web-1")).await;
     assert_eq!(data::text_of(&cluster.enriched(&[("k8s.pod.ip", "10.0.0.2")]).await, "k8s.pod.name"), None);
     cluster.api.until("a watch", |api| api.count("watch", "pods") > 0).await;
@@ -149,7 +149,7 @@ async fn the_server_filters_and_all_pipelines_share_one_watch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_pass_through_only_the_address_is_added_and_nobody_is_asked() {
-    let mut cluster = Cluster::with(Api::start().await, ", passthrough: true").await;
+    let mut cluster = Cluster::with(Api::start().await, ", passthrough: true");
     let enriched = cluster.enriched(&[]).await;
     assert_eq!(enriched, [text("k8s.pod.ip", &HERE.to_string())]);
     assert_eq!(cluster.api.requests(), []);

@@ -117,14 +117,12 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Answer> {
     let end = Duration::from_secs(parameter("timeoutSeconds").parse().unwrap_or(1800));
     let version = parameter("resourceVersion").parse().unwrap_or(0);
     let watched = shared.store().watch(query, version);
-    match watched {
-        Ok(events) => Response::new(Answer::Events { events, end: Box::pin(sleep(end)) }),
+    let Ok(events) = watched else {
         // As the server does: a success, and then the error as an event.
-        Err(Expired) => {
-            let status = status(410, "Expired", &format!("too old resource version: {version}"));
-            Response::new(Answer::Whole(Some(line("ERROR", &status))))
-        }
-    }
+        let status = status(410, "Expired", &format!("too old resource version: {version}"));
+        return Response::new(Answer::Whole(Some(line("ERROR", &status))));
+    };
+    Response::new(Answer::Events { events, end: Box::pin(sleep(end)) })
 }
 
 /// Group, namespace and resource of a path.

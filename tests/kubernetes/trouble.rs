@@ -9,7 +9,7 @@ async fn a_server_that_is_down_at_the_start_holds_nothing_up_and_is_found_later(
     let mut api = Api::start().await;
     api.put("pods", pod("web-1", "10.0.0.1"));
     api.stop().await;
-    let mut cluster = Cluster::with(api, "").await;
+    let mut cluster = Cluster::with(api, "");
     let enriched = cluster.enriched(&FROM).await;
     assert_eq!(enriched, [text("k8s.pod.ip", "10.0.0.1")], "telemetry flows as it came");
     cluster.collector.wait_for_line("the API server cannot be reached");
@@ -22,7 +22,7 @@ async fn a_server_that_is_down_at_the_start_holds_nothing_up_and_is_found_later(
 async fn a_server_that_goes_away_leaves_what_is_known_and_its_news_are_caught_up_with() {
     let api = Api::start().await;
     api.put("pods", pod("web-1", "10.0.0.1"));
-    let mut cluster = Cluster::with(api, "").await;
+    let mut cluster = Cluster::with(api, "");
     cluster.until(&FROM, "k8s.pod.name", Some("web-1")).await;
     cluster.api.until("a watch", |api| api.store().watches() == 1).await;
     cluster.api.stop().await;
@@ -38,7 +38,7 @@ async fn a_server_that_goes_away_leaves_what_is_known_and_its_news_are_caught_up
 async fn a_version_that_the_server_has_forgotten_leads_to_a_new_list() {
     let api = Api::start().await;
     api.put("pods", pod("gone", "10.0.0.1"));
-    let mut cluster = Cluster::with(api, ", pod_delete_grace_period: 0s").await;
+    let mut cluster = Cluster::with(api, ", pod_delete_grace_period: 0s");
     cluster.until(&FROM, "k8s.pod.name", Some("gone")).await;
     cluster.api.until("a watch", |api| api.store().watches() == 1).await;
     {
@@ -58,7 +58,7 @@ async fn a_version_that_the_server_has_forgotten_leads_to_a_new_list() {
 async fn bookmarks_keep_a_quiet_watch_from_being_forgotten() {
     let api = Api::start().await;
     api.put("pods", pod("web-1", "10.0.0.1"));
-    let mut cluster = Cluster::with(api, "").await;
+    let mut cluster = Cluster::with(api, "");
     cluster.until(&FROM, "k8s.pod.name", Some("web-1")).await;
     cluster.api.until("a watch", |api| api.store().watches() == 1).await;
     {
@@ -88,7 +88,7 @@ async fn a_server_that_asks_for_a_pause_gets_it() {
     api.put("pods", pod("web-1", "10.0.0.1"));
     api.throttle(1, 3);
     let asked = Instant::now();
-    let mut cluster = Cluster::with(api, "").await;
+    let mut cluster = Cluster::with(api, "");
     cluster.collector.wait_for_line("the API server asks for a pause");
     cluster.until(&FROM, "k8s.pod.name", Some("web-1")).await;
     assert!(asked.elapsed() >= Duration::from_secs(3), "{:?}", asked.elapsed());
@@ -101,7 +101,7 @@ async fn the_pages_of_a_list_are_read_to_the_end() {
     for number in 0..1_200 {
         api.put("pods", pod(&format!("web-{number}"), &format!("10.0.{}.{}", number / 250, number % 250)));
     }
-    let mut cluster = Cluster::with(api, "").await;
+    let mut cluster = Cluster::with(api, "");
     // The last one in the order of names.
     cluster.until(&[("k8s.pod.ip", "10.0.3.249")], "k8s.pod.name", Some("web-999")).await;
     let lists = cluster.api.requests().into_iter().filter(|asked| asked.verb == "list").collect::<Vec<_>>();

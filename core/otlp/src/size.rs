@@ -86,6 +86,7 @@ mod tests {
         too_large(&Status::new(code, text))
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it is compared with an answer that may be none")]
     fn refused(limit: impl Into<Option<usize>>) -> Option<TooLarge> {
         Some(TooLarge { limit: limit.into() })
     }

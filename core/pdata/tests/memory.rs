@@ -1,6 +1,8 @@
 //! The account of the process over everything this crate does with payloads. It is the only test of this binary, so that
 //! nothing else charges the process meanwhile.
 
+#![expect(clippy::unwrap_used, reason = "this file is nothing but a test, helpers included")]
+
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 

@@ -98,7 +98,7 @@ impl Rig {
             let name = format!("otelcol_exporter_{verb}_{}", signal.metric_suffix());
             let families = self.telemetry.registry().gather();
             let family = families.iter().find(|f| f.name() == name);
-            let metrics = family.map(|family| family.get_metric()).unwrap_or_default();
+            let metrics = family.map(prometheus::proto::MetricFamily::get_metric).unwrap_or_default();
             metrics.iter().map(|metric| metric.get_counter().get_value()).sum()
         };
         (count("sent"), count("send_failed"))

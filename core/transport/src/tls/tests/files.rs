@@ -31,6 +31,9 @@ fn ca_findings(ca: &str) -> Vec<String> {
     found_of(&ClientTls { settings, ..ClientTls::default() }, &ca_file)
 }
 
+const PAIR: &str =
+    "error : TLS configuration must include both certificate and key (CertFile/CertPem and KeyFile/KeyPem)";
+
 #[test]
 fn a_sound_pair_is_accepted() {
     let issued = Authority::new("our CA").issue("a.example");
@@ -158,7 +161,6 @@ fn keys_that_contradict_each_other_are_refused_with_the_texts_of_the_reference()
         change(&mut config);
         found(&config)
     };
-    const PAIR: &str = "error : TLS configuration must include both certificate and key (CertFile/CertPem and KeyFile/KeyPem)";
     assert_eq!(server(&|c| c.settings.key_pem = Opaque::default()), [PAIR]);
     assert_eq!(server(&|c| c.settings.cert_pem = Opaque::default()), [PAIR]);
     assert_eq!(

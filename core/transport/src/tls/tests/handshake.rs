@@ -1,7 +1,11 @@
 //! What the two sides say of every sort of handshake.
 
+#![expect(clippy::large_futures, reason = "each is awaited once, in a test")]
+
 use super::authority::{Odd, self_signed};
 use super::*;
+
+const USE_TLS: &str = "; make the client use TLS (an exporter: without tls: {insecure: true})";
 
 #[tokio::test]
 async fn a_server_of_the_right_authority_and_name_is_trusted() {
@@ -236,7 +240,6 @@ async fn a_plaintext_peer_is_recognised_by_its_first_bytes() {
         against_client(b"").await,
         format!("the server closed the connection during the TLS handshake{ADVICE}")
     );
-    const USE_TLS: &str = "; make the client use TLS (an exporter: without tls: {insecure: true})";
     assert_eq!(
         against_server(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.to_string(),
         format!("the client speaks plaintext HTTP/2, and this endpoint TLS{USE_TLS}")

@@ -164,7 +164,7 @@ async fn a_client_that_trickles_loses_its_room_when_others_wait_for_it() {
     tokio::time::sleep(2 * SLOW_BODY_CHECK + ADMISSION_TIME_MAX).await;
     assert_eq!(memory.used(), 2 * CONNECTION + CALL_BYTES + 90_000, "as long as nobody waits it may");
     // Waits from before the next check until after it.
-    tokio::time::sleep(SLOW_BODY_CHECK - ADMISSION_TIME_MAX - Duration::from_secs(1)).await;
+    tokio::time::sleep(SLOW_BODY_CHECK.saturating_sub(ADMISSION_TIME_MAX + Duration::from_secs(1))).await;
     let next = keep(&other, &[2; 60_000], false);
     let refused = answer(response).await;
     assert_eq!((refused.code(), refused.text()), (Some(Code::Unavailable), REFUSED));

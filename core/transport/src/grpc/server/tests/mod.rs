@@ -1,5 +1,7 @@
 //! The server against hand-written clients, over memory and with a paused clock.
 
+#![expect(clippy::large_stack_arrays, reason = "bodies of tests, written where they are used")]
+
 mod admission;
 mod auth;
 mod calls;

@@ -148,6 +148,7 @@ fn torn(sinks: &[&Sink], spans: &BTreeSet<u64>) -> usize {
     places.values().filter(|places| places.len() > 1).count()
 }
 
+/// contrib#35378, #36717.
 #[tokio::test(flavor = "multi_thread")]
 async fn backends_leave_and_join_under_load_and_nothing_acknowledged_is_lost() {
     let [first, second, third, fourth] = [Sink::start(), Sink::start(), Sink::start(), Sink::start()];
@@ -187,6 +188,7 @@ async fn backends_leave_and_join_under_load_and_nothing_acknowledged_is_lost() {
     edge.stop();
 }
 
+/// contrib#31209.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_share_of_a_dead_host_in_a_static_list_arrives_elsewhere() {
     let (alive, dead) = (Sink::start(), Sink::start());

@@ -54,6 +54,7 @@ async fn fill_and_drain(
     settle(row, Mode::Disk, load, backend, collector).await;
 }
 
+/// core#7198, core#8115: what is done with could not be removed from a full disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_and_recovers_by_itself() {
     let home = TempDir::new().expect("a folder for the configuration");

@@ -72,6 +72,8 @@ async fn a_sigterm_under_load_loses_nothing_in_any_mode() {
     }
 }
 
+/// core#6771, core#15677: what was waiting or being retried was deleted at shutdown. core#6020: what was under way was not
+/// loaded again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sigterm_while_the_backend_is_down_keeps_everything_on_disk() {
     let dir = TempDir::new().expect("a folder for the row");

@@ -195,6 +195,7 @@ async fn each_trace_arrives_whole_at_one_backend_and_each_span_once() {
     );
 }
 
+/// contrib#47600: a retry sent again what had been delivered.
 #[tokio::test]
 async fn only_the_part_that_failed_is_reported_and_sent_again() {
     let backends = [Backend::start(), Backend::start()];
@@ -239,6 +240,7 @@ async fn a_part_that_was_refused_for_good_does_not_decide_about_the_others() {
     shut_down(&sender).await;
 }
 
+/// contrib#35378, #36717: data was lost when backends changed or scaled.
 #[tokio::test]
 async fn what_a_leaving_backend_did_not_take_goes_to_the_others() {
     let backends = [Backend::start(), Backend::start(), Backend::start()];
@@ -293,6 +295,7 @@ async fn requests_wait_for_the_first_backends_and_then_say_why_there_are_none() 
     shut_down(&sender).await;
 }
 
+/// contrib#31209: a dead host in a static list dropped its share silently.
 #[tokio::test]
 async fn the_share_of_a_dead_static_host_goes_elsewhere_after_a_while_and_comes_back() {
     let (alive, dead) = (Backend::start(), Backend::start());

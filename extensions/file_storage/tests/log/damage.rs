@@ -54,6 +54,7 @@ async fn filled(folder: &Path, records: u64) {
     log.close().await;
 }
 
+/// contrib#35899, #36840, #49735: a damaged file made the process panic, and cost everything in it.
 #[tokio::test]
 async fn every_record_outside_random_damage_comes_back_in_order() {
     for seed in 0..60 {

@@ -82,6 +82,7 @@ async fn work(config: Config) {
     tasks.join_all().await;
 }
 
+/// contrib#50102: everything that was buffered was gone after a restart without fsync.
 #[test]
 fn kill_9_at_any_instant_loses_nothing_acknowledged() {
     for round in 0..10u64 {

@@ -44,6 +44,8 @@ fn long() -> bool {
 enum Mode {
     /// The backend: there is no queue.
     EndToEnd,
+    /// The backend: there is no queue, and requests are joined to batches on their way.
+    Batched,
     /// The collector's memory.
     Memory,
     /// The collector's disk.
@@ -51,11 +53,12 @@ enum Mode {
 }
 
 impl Mode {
-    const ALL: [Mode; 3] = [Mode::EndToEnd, Mode::Memory, Mode::Disk];
+    const ALL: [Mode; 4] = [Mode::EndToEnd, Mode::Batched, Mode::Memory, Mode::Disk];
 
     fn name(self) -> &'static str {
         match self {
             Mode::EndToEnd => "no queue",
+            Mode::Batched => "no queue, batch",
             Mode::Memory => "memory queue",
             Mode::Disk => "disk queue",
         }
@@ -63,7 +66,7 @@ impl Mode {
 
     fn queue(self) -> &'static str {
         match self {
-            Mode::EndToEnd => "enabled: false",
+            Mode::EndToEnd | Mode::Batched => "enabled: false",
             Mode::Memory => "enabled: true",
             Mode::Disk => "storage: file_storage",
         }
@@ -99,11 +102,14 @@ impl<'a> Setup<'a> {
                 format!("extensions: {{file_storage: {{directory: '{}', {storage}}}}}", dir.display()),
                 "[file_storage]",
             ),
-            Mode::EndToEnd | Mode::Memory => (String::new(), "[]"),
+            Mode::EndToEnd | Mode::Batched | Mode::Memory => (String::new(), "[]"),
         };
+        let processors = if *mode == Mode::Batched { "batch" } else { "" };
         format!(
             "
 {extension}
+processors:
+  batch: {{timeout: 20ms, send_batch_size: 50}}
 receivers:
   otlp:
     protocols:
@@ -121,7 +127,7 @@ service:
   extensions: {used}
   telemetry: {{metrics: {{level: none}}}}
   pipelines:
-    traces: {{receivers: [otlp], exporters: [otlp_grpc]}}
+    traces: {{receivers: [otlp], processors: [{processors}], exporters: [otlp_grpc]}}
     {pipelines}
 ",
             mode_keys = mode.queue(),

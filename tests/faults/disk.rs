@@ -14,7 +14,7 @@ use super::{DRAIN, Mode, Setup, WARM_UP, end, report, settle};
 use crate::harness::{Collector, Launch, say};
 
 /// Size of the file system that fills up. Small enough to fill within a second or two.
-const DISK: &str = "4m";
+const DISK: &str = "2m";
 
 /// A program that gives the collector a small file system of its own at `dir`, in a name space that ends with it.
 /// `None`, with the reason printed, where the system does not allow that.

@@ -83,11 +83,21 @@ struct Setup<'a> {
     storage: &'a str,
     /// More keys of `sending_queue`.
     queue: &'a str,
+    /// Of one attempt: long, where nothing hangs, so that a busy machine does not look like a fault.
+    timeout: &'a str,
 }
 
 impl<'a> Setup<'a> {
     fn new(mode: Mode, target: SocketAddr, dir: &'a Path) -> Self {
-        Self { mode, listen: "127.0.0.1:0".into(), target, dir, storage: "fsync: true", queue: "" }
+        Self {
+            mode,
+            listen: "127.0.0.1:0".into(),
+            target,
+            dir,
+            storage: "fsync: true",
+            queue: "",
+            timeout: "10s",
+        }
     }
 
     fn config(&self) -> String {
@@ -96,7 +106,7 @@ impl<'a> Setup<'a> {
 
     /// The configuration with another timeout of the exporter, and further pipelines.
     fn config_with(&self, exporter: &str, pipelines: &str) -> String {
-        let Self { mode, listen, target, dir, storage, queue } = self;
+        let Self { mode, listen, target, dir, storage, queue, timeout } = self;
         let (extension, used) = match mode {
             Mode::Disk => (
                 format!("extensions: {{file_storage: {{directory: '{}', {storage}}}}}", dir.display()),
@@ -119,7 +129,7 @@ exporters:
     endpoint: {target}
     tls: {{insecure: true}}
     compression: none
-    timeout: 1s
+    timeout: {timeout}
     retry_on_failure: {{initial_interval: 50ms, max_interval: 500ms, max_elapsed_time: 0}}
     sending_queue: {{{mode_keys}, {queue}}}
     {exporter}
@@ -177,7 +187,7 @@ fn end(row: &str, mut collector: Collector) {
 }
 
 /// Runs a fault in the middle of a load, once for each mode, all at the same time.
-async fn in_every_mode<F, R>(row: &'static str, fault: F)
+async fn in_every_mode<F, R>(row: &'static str, timeout: &'static str, fault: F)
 where
     F: Fn(Backend, Proxy) -> R + Copy + Send + 'static,
     R: Future<Output = (Backend, Proxy)> + Send + 'static,
@@ -188,7 +198,7 @@ where
             let dir = tempfile::TempDir::new().expect("a folder for the row");
             let backend = Backend::start();
             let proxy = Proxy::start(backend.address());
-            let collector = Setup::new(mode, proxy.address(), dir.path()).start();
+            let collector = Setup { timeout, ..Setup::new(mode, proxy.address(), dir.path()) }.start();
             let mut load = Load::start(collector.grpc());
             load.gets_through(WARM_UP).await;
             let (backend, _proxy) = fault(backend, proxy).await;

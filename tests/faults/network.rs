@@ -11,7 +11,7 @@ fn seconds(short: u64, long_run: u64) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_refuses_three_requests_of_ten_loses_nothing() {
-    in_every_mode("refusing 30%", |backend, proxy| async move {
+    in_every_mode("refusing 30%", "10s", |backend, proxy| async move {
         backend.set(Mood::Refuse { percent: 30 });
         tokio::time::sleep(seconds(3, 60)).await;
         backend.set(Mood::Take);
@@ -22,11 +22,11 @@ async fn a_backend_that_refuses_three_requests_of_ten_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_hangs_loses_nothing() {
-    in_every_mode("hanging", |backend, proxy| async move {
+    in_every_mode("hanging", "2s", |backend, proxy| async move {
         for _ in 0..if long() { 20 } else { 2 } {
             backend.set(Mood::Hang);
-            // Longer than the exporter's timeout of one second.
-            tokio::time::sleep(Duration::from_millis(1500)).await;
+            // Longer than the exporter's timeout of two seconds.
+            tokio::time::sleep(Duration::from_millis(2500)).await;
             backend.set(Mood::Take);
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -37,7 +37,7 @@ async fn a_backend_that_hangs_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_are_reset_lose_nothing() {
-    in_every_mode("resetting connections", |backend, proxy| async move {
+    in_every_mode("resetting connections", "10s", |backend, proxy| async move {
         for _ in 0..if long() { 600 } else { 30 } {
             tokio::time::sleep(Duration::from_millis(fastrand::u64(20..200))).await;
             proxy.reset();
@@ -49,7 +49,7 @@ async fn connections_that_are_reset_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_is_down_loses_nothing() {
-    in_every_mode("down", |backend, mut proxy| async move {
+    in_every_mode("down", "10s", |backend, mut proxy| async move {
         proxy.go_down();
         tokio::time::sleep(seconds(5, 60)).await;
         proxy.come_up();

@@ -294,6 +294,11 @@ impl Charge {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 
+    /// All of it; what is left stands for nothing.
+    pub fn take(&mut self) -> Charge {
+        Charge { account: self.account.clone(), bytes: std::mem::take(&mut self.bytes) }
+    }
+
     /// Makes it a charge for what may come.
     pub fn into_standing(self) -> Standing {
         self.account.0.standing.fetch_add(self.bytes, Ordering::Relaxed);

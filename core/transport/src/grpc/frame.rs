@@ -5,11 +5,10 @@
 
 use bytes::{Bytes, BytesMut};
 use spanbridge_component::Code;
-use spanbridge_pdata::memory::Charge;
 
 use super::Status;
 use super::compression::Encoding;
-use super::compression::decode::{DecodeError, decompress, decompress_charged};
+use super::compression::decode::{DecodeError, decompress};
 
 /// Bytes before each message.
 pub const PREFIX_BYTES: usize = 5;
@@ -200,56 +199,36 @@ impl Message {
     /// # Errors
     /// The status that says what is wrong, for the peer.
     pub fn into_decompressed(self, encoding: Option<Encoding>, limit: usize) -> Result<Bytes, Status> {
-        self.decompressed(encoding, limit, None)
-    }
-
-    /// As [`Message::into_decompressed`], for memory that is counted. `memory` stands for the message as it is; it asks for
-    /// what the output needs before it is taken, and then stands for the result, as long as any slice of that lives.
-    ///
-    /// # Errors
-    /// The status that says what is wrong, for the peer; [`Status::out_of_memory`] if there is not enough.
-    pub fn into_charged(
-        self,
-        encoding: Option<Encoding>,
-        limit: usize,
-        memory: Charge,
-    ) -> Result<Bytes, Status> {
-        self.decompressed(encoding, limit, Some(memory))
-    }
-
-    fn decompressed(
-        self,
-        encoding: Option<Encoding>,
-        limit: usize,
-        memory: Option<Charge>,
-    ) -> Result<Bytes, Status> {
         if !self.compressed {
-            return Ok(match memory {
-                Some(memory) => memory.hold(self.bytes),
-                None => self.bytes,
-            });
+            return Ok(self.bytes);
         }
-        let Some(encoding) = encoding else {
-            // "If the Compressed-Flag is set and the encoding is absent or identity: INTERNAL".
-            return Err(Status::new(
-                Code::Internal,
-                "grpc: compressed flag set with identity or empty encoding",
-            ));
-        };
-        let output = match memory {
-            Some(memory) => decompress_charged(encoding, &self.bytes, limit, memory),
-            None => decompress(encoding, &self.bytes, limit),
-        };
-        output.map_err(|error| match error {
+        Ok(decompress(named(encoding)?, &self.bytes, limit)?)
+    }
+}
+
+/// The encoding of a compressed message.
+///
+/// # Errors
+/// "If the Compressed-Flag is set and the encoding is absent or identity: INTERNAL".
+pub(crate) fn named(encoding: Option<Encoding>) -> Result<Encoding, Status> {
+    encoding.ok_or_else(|| {
+        Status::new(Code::Internal, "grpc: compressed flag set with identity or empty encoding")
+    })
+}
+
+/// Texts as grpc-go's.
+impl From<DecodeError> for Status {
+    fn from(error: DecodeError) -> Self {
+        match error {
             DecodeError::TooLarge { max_bytes } => Status::new(
                 Code::ResourceExhausted,
                 format!("grpc: received message after decompression larger than max {max_bytes}"),
             ),
-            DecodeError::OutOfMemory => Status::out_of_memory(),
+            DecodeError::OutOfMemory { .. } => Status::out_of_memory(),
             DecodeError::Malformed(why) => {
                 Status::new(Code::Internal, format!("grpc: failed to decompress the received message: {why}"))
             }
-        })
+        }
     }
 }
 

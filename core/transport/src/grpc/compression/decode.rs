@@ -35,9 +35,12 @@ pub enum DecodeError {
         /// The limit.
         max_bytes: usize,
     },
-    /// There is no memory for the output; decompression stopped there.
+    /// There is no memory for more output; decompression stopped there.
     #[error("not enough memory")]
-    OutOfMemory,
+    OutOfMemory {
+        /// Room for the output that would have let it go on.
+        output_bytes: usize,
+    },
     /// The input is not what its encoding says, or ends too early.
     #[error("{0}")]
     Malformed(String),
@@ -49,20 +52,23 @@ pub enum DecodeError {
 /// # Errors
 /// See [`DecodeError`].
 pub fn decompress(encoding: Encoding, input: &Bytes, max_bytes: usize) -> Result<Bytes, DecodeError> {
-    decompress_within(encoding, input, Bounds { max_bytes, memory: None })
+    let output_bytes = expected_bytes(encoding, input, max_bytes);
+    decompress_within(encoding, input, output_bytes, Bounds { max_bytes, memory: None })
 }
 
-/// As [`decompress`], with the output charged to `memory` before it is taken; `memory` stands for the input already.
+/// As [`decompress`], with the output charged to `memory` before it is taken; `memory` stands for the input already, and
+/// goes with the output. There is room for `output_bytes` at first; what is needed beyond is asked for, and not waited for.
 ///
 /// # Errors
 /// See [`DecodeError`].
 pub fn decompress_charged(
     encoding: Encoding,
     input: &Bytes,
+    output_bytes: usize,
     max_bytes: usize,
-    memory: Charge,
+    memory: &mut Charge,
 ) -> Result<Bytes, DecodeError> {
-    decompress_within(encoding, input, Bounds { max_bytes, memory: Some(memory) })
+    decompress_within(encoding, input, output_bytes, Bounds { max_bytes, memory: Some(memory) })
 }
 
 /// How many bytes `input` says or is likely to become. Not to be trusted; what there is memory for is better asked before.
@@ -74,9 +80,13 @@ pub fn expected_bytes(encoding: Encoding, input: &[u8], max_bytes: usize) -> usi
     hint.clamp(OUTPUT_BYTES_MIN, max_bytes.saturating_add(1).max(OUTPUT_BYTES_MIN))
 }
 
-fn decompress_within(encoding: Encoding, input: &Bytes, bounds: Bounds) -> Result<Bytes, DecodeError> {
-    let expected = expected_bytes(encoding, input, bounds.max_bytes);
-    let mut output = Output::new(expected, input.len(), bounds)?;
+fn decompress_within(
+    encoding: Encoding,
+    input: &Bytes,
+    output_bytes: usize,
+    bounds: Bounds<'_>,
+) -> Result<Bytes, DecodeError> {
+    let mut output = Output::new(output_bytes, input.len(), bounds)?;
     CONTEXTS.with_borrow_mut(|contexts| match encoding {
         Encoding::Gzip => {
             let inflate = contexts.inflate.get_or_insert_with(|| Decompress::new(false));
@@ -89,10 +99,10 @@ fn decompress_within(encoding: Encoding, input: &Bytes, bounds: Bounds) -> Resul
 }
 
 /// What the output may take.
-struct Bounds {
+struct Bounds<'a> {
     max_bytes: usize,
     /// Stands for the input and, from its beginning on, for the output.
-    memory: Option<Charge>,
+    memory: Option<&'a mut Charge>,
 }
 
 thread_local! {
@@ -114,15 +124,15 @@ fn truncated() -> DecodeError {
 }
 
 /// Output that grows by doubling, up to one byte more than allowed: that byte proves that there is more.
-struct Output {
+struct Output<'a> {
     bytes: Vec<u8>,
     input_len: usize,
     max_bytes: usize,
-    memory: Option<Charge>,
+    memory: Option<&'a mut Charge>,
 }
 
-impl Output {
-    fn new(capacity: usize, input_len: usize, bounds: Bounds) -> Result<Self, DecodeError> {
+impl<'a> Output<'a> {
+    fn new(capacity: usize, input_len: usize, bounds: Bounds<'a>) -> Result<Self, DecodeError> {
         let Bounds { max_bytes, memory } = bounds;
         let mut output = Self { bytes: Vec::new(), input_len, max_bytes, memory };
         output.grow(capacity)?;
@@ -136,7 +146,7 @@ impl Output {
         if let Some(memory) = &mut self.memory
             && !memory.try_raise(self.input_len + self.bytes.capacity() + grown)
         {
-            return Err(DecodeError::OutOfMemory);
+            return Err(DecodeError::OutOfMemory { output_bytes: grown });
         }
         self.bytes.reserve_exact(more);
         Ok(())
@@ -165,7 +175,7 @@ impl Output {
             self.bytes.shrink_to_fit();
         }
         Ok(match self.memory {
-            Some(memory) => memory.hold(self.bytes),
+            Some(memory) => memory.take().hold(self.bytes),
             None => self.bytes.into(),
         })
     }
@@ -174,7 +184,7 @@ impl Output {
 // === gzip ===
 
 /// RFC 1952: "A gzip file consists of a series of members".
-fn gunzip(inflate: &mut Decompress, input: &[u8], output: &mut Output) -> Result<(), DecodeError> {
+fn gunzip(inflate: &mut Decompress, input: &[u8], output: &mut Output<'_>) -> Result<(), DecodeError> {
     let mut rest = input;
     loop {
         rest = gzip_member(inflate, rest, output)?;
@@ -194,7 +204,7 @@ fn gzip_size_hint(input: &[u8]) -> usize {
 fn gzip_member<'a>(
     inflate: &mut Decompress,
     input: &'a [u8],
-    output: &mut Output,
+    output: &mut Output<'_>,
 ) -> Result<&'a [u8], DecodeError> {
     let mut rest = gzip_header(input)?;
     let start = output.bytes.len();
@@ -251,7 +261,7 @@ fn gzip_header(input: &[u8]) -> Result<&[u8], DecodeError> {
 // === zstd and snappy ===
 
 impl Contexts {
-    fn unzstd(&mut self, input: &[u8], output: &mut Output) -> Result<(), DecodeError> {
+    fn unzstd(&mut self, input: &[u8], output: &mut Output<'_>) -> Result<(), DecodeError> {
         let decoder = match &mut self.zstd {
             Some(decoder) => {
                 decoder.reinit().map_err(malformed)?;
@@ -279,7 +289,7 @@ impl Contexts {
         }
     }
 
-    fn unsnap(&mut self, input: &Bytes, output: &mut Output) -> Result<(), DecodeError> {
+    fn unsnap(&mut self, input: &Bytes, output: &mut Output<'_>) -> Result<(), DecodeError> {
         // A decoder that fails is left behind: only one that has read to the end is as good as new.
         let mut decoder = self.snappy.take().unwrap_or_else(|| FrameDecoder::new(Cursor::new(Bytes::new())));
         *decoder.get_mut() = Cursor::new(input.clone());

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use h2::RecvStream;
 use spanbridge_pdata::memory::{Account, Charge, Standing};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::budget::{ByteBudget, Reservation};
 use super::call::Refusal;
@@ -81,6 +81,10 @@ pub(super) struct Gate {
     memory: Account,
     messages: Arc<ByteBudget>,
     window_bytes: usize,
+    /// What this connection and one call on it cost: never there for a message.
+    standing_bytes: usize,
+    /// Bytes of bodies that were admitted, in all; it wraps.
+    received: AtomicUsize,
     /// Bytes of the window that belong to calls that wait.
     waiting_bytes: AtomicUsize,
     /// Calls that were admitted and whose body is not complete.
@@ -129,6 +133,8 @@ impl Gate {
             memory,
             messages: ByteBudget::new(connection_budget_bytes(message_bytes_max)),
             window_bytes: window.bytes as usize,
+            standing_bytes: cost(window.bytes, window.frame_bytes) + CALL_BYTES,
+            received: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             receiving: AtomicUsize::new(0),
             crowded: Notify::new(),
@@ -137,6 +143,21 @@ impl Gate {
 
     pub(super) fn memory(&self) -> &Account {
         &self.memory
+    }
+
+    /// The most that a message can ever have.
+    fn capacity(&self) -> usize {
+        self.memory.capacity().saturating_sub(self.standing_bytes)
+    }
+
+    /// Bytes of admitted bodies that came on this connection; it wraps.
+    pub(super) fn received(&self) -> usize {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Notes that so much of an admitted body came.
+    pub(super) fn note_received(&self, bytes: usize) {
+        self.received.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Charges what a call costs beside its message.
@@ -156,7 +177,7 @@ impl Gate {
     /// Room for a message, if there is some at once.
     pub(super) fn try_admit(&self, declared: usize, compressed: bool) -> Result<Option<Admitted>, Status> {
         let connection = self.messages.reserve(declared).ok_or_else(out_of_budget)?;
-        let memory = self.memory.try_reserve(room_for(declared, compressed, self.memory.limit()));
+        let memory = self.memory.try_reserve(self.room_for(declared, compressed));
         Ok(memory.map(|memory| Admitted { connection, memory }))
     }
 
@@ -167,13 +188,13 @@ impl Gate {
         (declared, compressed): (usize, bool),
         unreleased: usize,
     ) -> Result<(Admitted, Vec<u8>), Refusal> {
-        let capacity = self.memory.capacity();
+        let capacity = self.capacity();
         if declared > capacity {
             return Err(self.refused(too_large(declared, capacity)));
         }
         let connection = self.messages.reserve(declared).ok_or_else(out_of_budget)?;
         let mut held = Counted::new(&self.waiting_bytes, unreleased);
-        let mut reserving = pin!(self.memory.reserve(room_for(declared, compressed, capacity)));
+        let mut reserving = pin!(self.memory.reserve(self.room_for(declared, compressed)));
         let mut patience = pin!(sleep(ADMISSION_TIME_MAX));
         let (mut came, mut ended) = (Vec::new(), false);
         loop {
@@ -201,16 +222,43 @@ impl Gate {
         }
     }
 
-    /// Raises `charge` by what a message is expected to become when it is decompressed.
-    pub(super) async fn expand(&self, charge: &mut Charge, expected: usize) -> Result<(), Status> {
-        let needed = charge.bytes().saturating_add(expected).min(self.memory.capacity());
-        if charge.bytes() >= needed || charge.try_raise(needed) {
-            return Ok(());
+    /// Raises `charge`, which stands for `input` bytes of a compressed message and what it `had` for the output, to what it
+    /// takes with `wanted` bytes of output; returns how many of them it may have. While it waits it has the input alone.
+    pub(super) async fn expand(
+        &self,
+        charge: &mut Charge,
+        input: usize,
+        wanted: usize,
+        had: usize,
+        end: Instant,
+    ) -> Result<usize, Status> {
+        let capacity = self.capacity();
+        let most = capacity.saturating_sub(input);
+        if had >= most {
+            self.memory.note_refusal();
+            return Err(too_large(input.saturating_add(wanted), capacity));
         }
-        let more = timeout(ADMISSION_TIME_MAX, self.memory.reserve(needed - charge.bytes())).await;
-        let more = more.ok().flatten().ok_or_else(Status::out_of_memory)?;
+        let output = wanted.min(most);
+        if charge.try_raise(input + output) {
+            return Ok(output);
+        }
+        charge.set(input);
+        let more = timeout_at(end, self.memory.reserve(output)).await;
+        let more = more.ok().flatten().ok_or_else(|| {
+            self.memory.note_refusal();
+            Status::out_of_memory()
+        })?;
         charge.absorb(more);
-        Ok(())
+        Ok(output)
+    }
+
+    /// What a message is given at first. What a compressed one grows to is a guess, which must not take everything.
+    fn room_for(&self, declared: usize, compressed: bool) -> usize {
+        if compressed {
+            declared.saturating_mul(1 + EXPANSION_GUESS).min(declared.max(self.capacity() / 2))
+        } else {
+            declared
+        }
     }
 
     /// A refusal for want of memory, which is counted.
@@ -223,15 +271,6 @@ impl Gate {
     fn is_crowded(&self) -> bool {
         self.receiving.load(Ordering::Relaxed) > 0
             && self.waiting_bytes.load(Ordering::Relaxed) > self.window_bytes / 2
-    }
-}
-
-/// What a message needs until it is decompressed.
-fn room_for(declared: usize, compressed: bool, capacity: usize) -> usize {
-    if compressed {
-        declared.saturating_mul(1 + EXPANSION_GUESS).min(capacity.max(declared))
-    } else {
-        declared
     }
 }
 

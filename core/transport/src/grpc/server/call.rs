@@ -24,12 +24,13 @@ use super::Shared;
 use super::admission::{Admitted, Gate, out_of_budget};
 use super::handler::{Peer, Reply, Route, UnaryRequest, split_path};
 use super::limits::{
-    BODY_TIME_MAX, COPY_BYTES_MAX, OWN_TASK_BYTES, SLOW_BODY_BYTES_PER_SECOND, SLOW_BODY_CHECK,
+    ADMISSION_TIME_MAX, BODY_TIME_MAX, COPY_BYTES_MAX, OWN_TASK_BYTES, SLOW_BODY_BYTES_PER_SECOND,
+    SLOW_BODY_CHECK, SLOW_INTERVAL_BYTES,
 };
 use crate::auth::ServerAuth;
 use crate::grpc::compression::Encoding;
-use crate::grpc::compression::decode::expected_bytes;
-use crate::grpc::frame::{Assembler, Message};
+use crate::grpc::compression::decode::{DecodeError, decompress_charged, expected_bytes};
+use crate::grpc::frame::{self, Assembler, Message};
 use crate::grpc::status::code_value;
 use crate::grpc::timeout::{GRPC_TIMEOUT, parse_timeout};
 use crate::grpc::{Code, Status, status};
@@ -150,25 +151,29 @@ async fn run_handler(
     })
 }
 
+/// What a compressed message was. Where there is no memory for all of it, it gives back what it has but the message itself,
+/// waits for more, and begins again: nobody holds much while waiting for more, so those that have enough get on.
 async fn decompressed(
     caller: &Caller,
     message: Message,
     encoding: Option<Encoding>,
     mut memory: Charge,
 ) -> Result<Bytes, Status> {
-    let max_bytes = caller.shared.message_bytes_max;
-    let work = async {
-        if let Some(encoding) = encoding {
-            let expected = expected_bytes(encoding, &message.bytes, max_bytes);
-            caller.gate.expand(&mut memory, expected).await?;
+    let encoding = frame::named(encoding)?;
+    let (input, max_bytes) = (message.bytes, caller.shared.message_bytes_max);
+    let mut wanted = expected_bytes(encoding, &input, max_bytes);
+    if encoding != Encoding::Gzip {
+        // A guess, for which nobody shall wait; only gzip tells.
+        wanted = wanted.min(memory.bytes().saturating_sub(input.len()).max(1));
+    }
+    let (mut had, end) = (0, Instant::now() + ADMISSION_TIME_MAX);
+    loop {
+        had = caller.gate.expand(&mut memory, input.len(), wanted, had, end).await?;
+        match decompress_charged(encoding, &input, had, max_bytes, &mut memory) {
+            Err(DecodeError::OutOfMemory { output_bytes }) => wanted = output_bytes,
+            done => return Ok(done?),
         }
-        message.into_charged(encoding, max_bytes, memory)
-    };
-    work.await.inspect_err(|status| {
-        if status.code() == Code::Unavailable {
-            caller.gate.memory().note_refusal();
-        }
-    })
+    }
 }
 
 /// The message, charged for as long as any slice of it lives.
@@ -284,14 +289,18 @@ async fn receive_in_time(
     let mut check = start;
     loop {
         check += SLOW_BODY_CHECK;
+        let connection_before = caller.gate.received();
         if let Ok(result) = timeout_at(check.min(end), &mut receive).await {
             return result;
         }
         if check < end {
             let seconds = usize::try_from((check - start).as_secs()).unwrap_or(usize::MAX);
             let enough = SLOW_BODY_BYTES_PER_SECOND.saturating_mul(seconds);
+            // The window is the connection's, so it is the connection that is slow, not each of the calls that share it:
+            // one that uses its window is working on them.
+            let is_idle = caller.gate.received().wrapping_sub(connection_before) < SLOW_INTERVAL_BYTES;
             // A client that trickles may, but not while others wait for the memory that it holds.
-            if caller.gate.memory().is_contended() && received.load(Ordering::Relaxed) < enough {
+            if is_idle && caller.gate.memory().is_contended() && received.load(Ordering::Relaxed) < enough {
                 return Err(caller.gate.refused(Status::out_of_memory()));
             }
         } else if deadline.is_some_and(|deadline| deadline <= bound) {
@@ -330,6 +339,7 @@ async fn receive(
             counted = Some(gate.begin_body());
         }
         received.fetch_add(len, Ordering::Relaxed);
+        gate.note_received(len);
         // Only now: what came is covered by what the message was given, and the window by the connection's own charge.
         let _ = body.flow_control().release_capacity(len);
     }

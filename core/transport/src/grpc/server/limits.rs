@@ -41,13 +41,18 @@ pub(super) const ADMISSION_TIME_MAX: Duration = Duration::from_secs(2);
 pub(super) const SLOW_BODY_CHECK: Duration = Duration::from_secs(5);
 /// ...which is below this many bytes a second: a message of the largest common size, 4 MiB, may take a minute.
 pub(super) const SLOW_BODY_BYTES_PER_SECOND: usize = 64 * 1024;
+/// What a connection that keeps to that rate brings from one look to the next. Its calls are not too slow then, however many
+/// share it; cutting them all would only have them sent again, as slowly.
+pub(super) const SLOW_INTERVAL_BYTES: usize = SLOW_BODY_BYTES_PER_SECOND * 5;
+const _: () = assert!(SLOW_BODY_CHECK.as_secs() == 5);
 /// Messages below this size are copied out of the buffer they were received in: it may be much larger, and would
 /// live as long as they do. From this size on the copy would cost more than the memory it saves.
 pub(super) const COPY_BYTES_MAX: usize = 16 * 1024;
 /// Streams that a client may reset before they are looked at; more end the connection (rapid reset, CVE-2023-44487).
 pub(super) const PENDING_RESETS_MAX: usize = 100;
-/// Streams that we reset and still remember, to ignore what arrives for them.
-pub(super) const REMEMBERED_RESETS_MAX: usize = 100;
+/// Streams that we reset and still remember, to ignore what arrives for them. As many as can be open: all of them may be
+/// refused at once, with data on the way, and that for a forgotten one counts as the client's error.
+pub(super) const REMEMBERED_RESETS_MAX: usize = CONCURRENT_STREAMS_DEFAULT as usize;
 /// Streams that we reset because of a client's protocol errors; more end the connection.
 pub(super) const ERROR_RESETS_MAX: usize = 256;
 /// Largest messages that fit into the budget of a connection at the same time.

@@ -139,19 +139,72 @@ async fn a_flood_on_one_connection_stays_within_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bomb_asks_for_its_output_before_it_gets_it() {
+async fn a_bomb_asks_for_its_output_before_it_gets_it_and_is_refused_for_good() {
     let (rig, memory) = rig(300_000);
     let client = rig.client().await;
     let bomb = gzip(&vec![0; 4 << 20]);
     assert!(bomb.len() < 50_000);
     let refused = keep(&client, &bomb, true).await.unwrap();
-    assert_eq!((refused.code(), refused.text()), (Some(Code::Unavailable), REFUSED));
+    assert_eq!(refused.code(), Some(Code::ResourceExhausted), "it can never fit");
+    assert!(refused.text().contains("memory limit"), "{}", refused.text());
+    settle().await;
     assert_eq!((memory.used(), memory.usage().refusals), (CONNECTION, 1));
     let fine = keep(&client, &gzip(&[5; 90_000]), true).await.unwrap();
     assert_eq!(fine.code(), Some(Code::Ok));
     settle().await;
     let used = memory.used() - CONNECTION - SEGMENT_BYTES;
     assert!((90_000..100_000).contains(&used), "{used}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gzip_message_asks_for_no_more_than_it_says() {
+    let message = gzip(&[5; 90_000]);
+    let (rig, _memory) = rig(CALL_BYTES + message.len() + 90_000 + SEGMENT_BYTES);
+    let client = rig.client().await;
+    assert_eq!(keep(&client, &message, true).await.unwrap().code(), Some(Code::Ok));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_grows_beyond_its_guess_gives_back_what_it_has_and_waits() {
+    let (rig, memory) = rig(300_000);
+    let client = rig.client().await;
+    keep(&client, &[1; 200_000], false).await.unwrap();
+    // The last of two members says that there is one byte; the first has all the rest.
+    let message = [gzip(&[7; 120_000]), gzip(&[7])].concat();
+    let grows = keep(&client, &message, true);
+    settle().await;
+    assert_eq!(memory.usage().waiting, 1);
+    let used = memory.used() - CONNECTION - CALL_BYTES - 200_000 - SEGMENT_BYTES;
+    assert_eq!(used, message.len(), "the message alone");
+    rig.service.kept.lock().unwrap().clear();
+    assert_eq!(grows.await.unwrap().code(), Some(Code::Ok));
+    assert_eq!(rig.service.kept.lock().unwrap()[0], vec![7; 120_001]);
+    assert_eq!(memory.usage().refusals, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_call_of_a_connection_that_gets_on_is_left_alone() {
+    let (rig, memory) = rig(CONNECTION + 4_500_000);
+    let (mut client, other) = (rig.client().await, rig.client().await);
+    let (slow_answer, mut slow) = client.open(post(KEEP)).await;
+    let slow_body = framed(false, &[1; 500_000]);
+    slow.send_data(slow_body.slice(..1000), false).unwrap();
+    let (busy_answer, mut busy) = client.open(post(KEEP)).await;
+    let mut busy_body = framed(false, &vec![1; 3_000_000]);
+    // Always waits for what these two have.
+    let contender = tokio::spawn(async move {
+        while keep(&other, &vec![2; 2_000_000], false).await.unwrap().code() == Some(Code::Unavailable) {}
+    });
+    for _ in 0..25 {
+        // 100 kB/s, which is all that the two of them get.
+        busy.send_data(busy_body.split_to(50_000), false).unwrap();
+        tokio::time::sleep(SLOW_BODY_CHECK / 10).await;
+    }
+    assert!(memory.usage().refusals >= 5, "{memory:?}");
+    tokio::join!(send_all(&mut slow, slow_body.slice(1000..)), send_all(&mut busy, busy_body));
+    assert_eq!(answer(slow_answer).await.code(), Some(Code::Ok));
+    assert_eq!(answer(busy_answer).await.code(), Some(Code::Ok));
+    contender.abort();
 }
 
 #[tokio::test(start_paused = true)]

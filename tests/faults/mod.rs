@@ -135,7 +135,8 @@ exporters:
     {exporter}
 service:
   extensions: {used}
-  telemetry: {{metrics: {{level: none}}}}
+  # Every line is looked for, also the eleventh of equal ones within a moment.
+  telemetry: {{metrics: {{level: none}}, logs: {{sampling: {{enabled: false}}}}}}
   pipelines:
     traces: {{receivers: [otlp], processors: [{processors}], exporters: [otlp_grpc]}}
     {pipelines}

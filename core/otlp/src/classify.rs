@@ -83,7 +83,7 @@ mod tests {
         );
     }
 
-    /// core#15126: another collector that is full says RESOURCE_EXHAUSTED without RetryInfo, which is not the end of it.
+    /// core#15126: another collector that is full says `RESOURCE_EXHAUSTED` without `RetryInfo`, which is not the end of it.
     #[test]
     fn back_pressure_is_retryable_with_retry_info_and_without() {
         for (delay, after) in [(Duration::from_secs(3), Some(Duration::from_secs(3))), (Duration::ZERO, None)]

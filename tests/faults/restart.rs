@@ -104,7 +104,9 @@ async fn reloads_under_load_lose_and_refuse_nothing() {
     for mode in Mode::ALL {
         let dir = TempDir::new().expect("a folder for the row");
         let backend = Backend::start();
-        let setup = Setup::new(mode, backend.address(), dir.path());
+        // A load that outruns the backend fills a queue, reload or not.
+        let setup =
+            Setup { queue: "block_on_overflow: true", ..Setup::new(mode, backend.address(), dir.path()) };
         let collector = setup.start();
         let mut load = Load::start(collector.grpc());
         let added = "logs: {receivers: [otlp], exporters: [otlp_grpc]}";

@@ -35,7 +35,9 @@ enum End {
     Over(Result<(), h2::Error>),
     /// Writing failed.
     Broken(io::Error),
-    /// We cut it, whatever calls were in flight.
+    /// We close it, whatever calls were in flight.
+    Closed(&'static str),
+    /// The same, and nobody seems to read at the other end.
     Cut(&'static str),
     /// The shutdown's grace period is over.
     ShutDown,
@@ -65,23 +67,41 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: Socket, peer: Peer, windo
     let end = poll_fn(|cx| driver.poll(cx)).await;
     let aborted = driver.calls.len();
     drop(driver);
-    match end {
-        End::Over(Ok(())) => tracing::debug!(%peer, "Connection closed"),
-        End::Over(Err(error)) => tracing::debug!(%peer, %error, aborted, "Connection failed"),
-        End::Broken(error) => tracing::debug!(%peer, %error, aborted, "Connection failed"),
-        End::Cut(reason) => tracing::debug!(%peer, reason, aborted, "Connection closed by the server"),
-        End::ShutDown => {
-            shared.aborted.fetch_add(aborted, Ordering::Relaxed);
-        }
-        End::TooManyPings => {
-            if let Some(held_back) = shared.pings_gate.open() {
-                tracing::warn!(
-                    %peer,
-                    held_back,
-                    "Closing a connection: the client pings too often (too_many_pings)"
-                );
+    if matches!(end, End::ShutDown) {
+        shared.aborted.fetch_add(aborted, Ordering::Relaxed);
+        return;
+    }
+    end.report(&shared, peer, aborted);
+    if matches!(end, End::Broken(_) | End::Cut(_)) {
+        return;
+    }
+    tokio::select! {
+        () = linger(&flusher) => {}
+        () = shared.entered_cut() => {}
+    }
+}
+
+// === impl End ===
+
+impl End {
+    fn report(&self, shared: &Shared, peer: Peer, aborted: usize) {
+        match self {
+            End::Over(Ok(())) => tracing::debug!(%peer, "Connection closed"),
+            End::Over(Err(error)) => tracing::debug!(%peer, %error, aborted, "Connection failed"),
+            End::Broken(error) => tracing::debug!(%peer, %error, aborted, "Connection failed"),
+            End::Closed(reason) | End::Cut(reason) => {
+                tracing::debug!(%peer, reason, aborted, "Connection closed by the server");
             }
-            linger(&flusher).await;
+            End::ShutDown => {}
+            End::TooManyPings => {
+                if let Some(held_back) = shared.pings_gate.open() {
+                    tracing::warn!(
+                        %peer,
+                        held_back,
+                        "Closing a connection: the client pings too often (too_many_pings)"
+                    );
+                }
+            }
         }
     }
 }
@@ -122,8 +142,9 @@ fn report_no_http2(shared: &Shared, flusher: &Flusher<Io>, peer: Peer) {
     }
 }
 
-/// Writes what is left, and reads on for a moment: closing with unread data would make the kernel send a reset, which
-/// can overtake the last frame.
+/// Writes what is left, and reads on until the client has closed, too, or [`LINGER_MAX`] is over: closing with unread
+/// data, or being written to after closing, makes the kernel send a reset. A client that meets it while it writes gives
+/// up the whole connection, with answers that it has received and not yet read.
 async fn linger(flusher: &Flusher<Io>) {
     let last_words = poll_fn(|cx| {
         ready!(flusher.poll_flush(cx))?;
@@ -247,7 +268,8 @@ where
         }
         loop {
             match self.clock.action(now) {
-                Action::Close(reason) => return Poll::Ready(End::Cut(reason)),
+                Action::Close(reason) => return Poll::Ready(End::Closed(reason)),
+                Action::Cut(reason) => return Poll::Ready(End::Cut(reason)),
                 Action::Drain(reason) => {
                     tracing::debug!(reason, "Draining a connection");
                     self.h2.graceful_shutdown();

@@ -41,8 +41,10 @@ pub(super) enum Action {
     Ping,
     /// Tell the client to open no more streams, and close when the last call is over.
     Drain(&'static str),
-    /// Close at once.
+    /// Close. The client reads, so it gets to hear what was written last.
     Close(&'static str),
+    /// Close at once: nobody seems to read at the other end.
+    Cut(&'static str),
 }
 
 /// The clock of one connection.
@@ -175,8 +177,8 @@ impl Clock {
         };
         // In the order in which they count when several are due.
         let due = [
-            (after(self.stalled_since, WRITE_STALL_MAX), Action::Close("the client does not read")),
-            (after(self.pinged, rules.timeout), Action::Close("the client does not answer keepalive pings")),
+            (after(self.stalled_since, WRITE_STALL_MAX), Action::Cut("the client does not read")),
+            (after(self.pinged, rules.timeout), Action::Cut("the client does not answer keepalive pings")),
             (cut, Action::Close("the grace period is over")),
             (after(drained, DRAIN_IDLE_MAX), Action::Close("drained")),
             (age, Action::Drain("max_connection_age")),
@@ -223,7 +225,7 @@ mod tests {
         clock.on_read(start + secs(11));
         assert_eq!(clock.action(start + secs(12)), Action::Wait(start + secs(21)));
         clock.on_ping_sent(start + secs(21));
-        assert!(matches!(clock.action(start + secs(23)), Action::Close(_)));
+        assert!(matches!(clock.action(start + secs(23)), Action::Cut(_)));
     }
 
     #[test]
@@ -319,7 +321,7 @@ mod tests {
         clock.on_write(start, true);
         clock.on_write(start + secs(59), true);
         assert_eq!(clock.action(start + secs(59)), Action::Wait(start + WRITE_STALL_MAX));
-        assert!(matches!(clock.action(start + WRITE_STALL_MAX), Action::Close(_)));
+        assert!(matches!(clock.action(start + WRITE_STALL_MAX), Action::Cut(_)));
         clock.on_write(start + secs(61), false);
         assert!(matches!(clock.action(start + secs(61)), Action::Wait(_)));
     }

@@ -62,8 +62,9 @@ const BUDGET_MESSAGES: usize = 16;
 pub(super) const OWN_TASK_BYTES: usize = 256 * 1024;
 /// After the graceful GOAWAY, a connection without calls is closed this much later even if its client says nothing.
 pub(super) const DRAIN_IDLE_MAX: Duration = Duration::from_secs(1);
-/// Time to write the last frame of a connection that is cut off, and to let the client read it.
-pub(super) const LINGER_MAX: Duration = Duration::from_millis(500);
+/// Time to write the last frames of a connection that ends, and to let the client read them and close. The same
+/// as grpc-go's.
+pub(super) const LINGER_MAX: Duration = Duration::from_secs(1);
 /// TCP keepalive of accepted connections: idle time and interval, as Go's listeners.
 pub(super) const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 /// Pause after a failed accept, such as one without a free file descriptor.

@@ -271,6 +271,12 @@ impl Shared {
         }
     }
 
+    /// Completes when the shutdown's grace period is over.
+    async fn entered_cut(&self) {
+        self.left_phase(Phase::Serving).await;
+        self.left_phase(Phase::Draining).await;
+    }
+
     /// Completes at the next change of phase after its first poll.
     fn phase_change(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let changed = self.phase_changed.clone();

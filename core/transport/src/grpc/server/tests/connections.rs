@@ -122,6 +122,50 @@ async fn draining_finishes_what_is_in_flight_and_takes_nothing_new() {
     timeout(BOUND, rig.shared.tasks.wait()).await.unwrap();
 }
 
+/// A connection of a server that drains, when all is read that the server sends.
+async fn drained(rig: &Rig, answer_ping: bool) -> DuplexStream {
+    let mut raw = rig.raw();
+    raw.write_all(hostile::PREFACE).await.unwrap();
+    let mut seen = Vec::new();
+    raw.read_buf(&mut seen).await.unwrap();
+    rig.shared.enter(Phase::Draining);
+    if answer_ping {
+        while !hostile::frames_so_far(&seen).iter().any(|frame| frame.kind == hostile::PING) {
+            timeout(BOUND, raw.read_buf(&mut seen)).await.unwrap().unwrap();
+        }
+        raw.write_all(&hostile::pongs(&seen)).await.unwrap();
+    }
+    timeout(BOUND, raw.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+    raw
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_still_says_after_the_end_resets_nothing() {
+    for answer_ping in [true, false] {
+        let rig = Rig::new(&ServerConfig::default());
+        let mut raw = drained(&rig, answer_ping).await;
+        for _ in 0..2 {
+            raw.write_all(&hostile::ping()).await.expect("the server reads on");
+            tokio::task::yield_now().await;
+        }
+        drop(raw);
+        rig.shared.tasks.close();
+        timeout(BOUND, rig.shared.tasks.wait()).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_closes_is_not_waited_for_long() {
+    let rig = Rig::new(&ServerConfig::default());
+    let start = Instant::now();
+    let raw = drained(&rig, false).await;
+    rig.shared.tasks.close();
+    timeout(BOUND, rig.shared.tasks.wait()).await.unwrap();
+    let most = super::super::limits::DRAIN_IDLE_MAX + super::super::limits::LINGER_MAX;
+    assert!(start.elapsed() <= most + Duration::from_secs(1), "{:?}", start.elapsed());
+    drop(raw);
+}
+
 #[tokio::test]
 async fn shutdown_cuts_what_does_not_finish_and_says_how_much() {
     let service = Arc::new(Service::default());

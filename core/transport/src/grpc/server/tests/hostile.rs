@@ -38,6 +38,17 @@ pub(super) fn frames(mut bytes: &[u8]) -> Vec<Frame> {
     frames
 }
 
+pub(super) fn ping() -> Vec<u8> {
+    frame(PING, 0, 0, &[0; 8])
+}
+
+/// The answers to the pings in what a server sent.
+pub(super) fn pongs(seen: &[u8]) -> Vec<u8> {
+    const ACK: u8 = 1;
+    let pings = frames_so_far(seen).into_iter().filter(|frame| frame.kind == PING);
+    pings.flat_map(|ping| frame(PING, ACK, 0, &ping.payload)).collect()
+}
+
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let [_, l1, l2, l3] = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&[l1, l2, l3, kind, flags], stream.to_be_bytes().as_slice(), payload].concat()
@@ -82,7 +93,7 @@ async fn a_bad_preface_closes_the_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_ping_flood_is_told_so_and_cut_off() {
     let rig = Rig::new(&ServerConfig::default());
-    let pings = frame(PING, 0, 0, &[0; 8]).repeat(10_000);
+    let pings = ping().repeat(10_000);
     let seen = talk(&rig, [PREFACE, &pings].concat()).await;
     assert_eq!(goaway(&seen), Some((ENHANCE_YOUR_CALM, "too_many_pings".to_owned())));
 }
@@ -91,7 +102,7 @@ async fn a_ping_flood_is_told_so_and_cut_off() {
 async fn two_pings_too_many_are_forgiven() {
     let rig = Rig::new(&ServerConfig::default());
     let mut raw = rig.raw();
-    raw.write_all(&[PREFACE, &frame(PING, 0, 0, &[0; 8]).repeat(3)].concat()).await.unwrap();
+    raw.write_all(&[PREFACE, &ping().repeat(3)].concat()).await.unwrap();
     let mut seen = Vec::new();
     while frames_so_far(&seen).iter().filter(|f| f.kind == PING).count() < 3 {
         timeout(BOUND, raw.read_buf(&mut seen)).await.unwrap().unwrap();
@@ -100,7 +111,7 @@ async fn two_pings_too_many_are_forgiven() {
 }
 
 /// As [`frames`], of bytes that may end within a frame.
-fn frames_so_far(bytes: &[u8]) -> Vec<Frame> {
+pub(super) fn frames_so_far(bytes: &[u8]) -> Vec<Frame> {
     let mut end = 0;
     while let Some(&[l1, l2, l3]) = bytes.get(end..end + 3).and_then(|b| b.first_chunk()) {
         let next = end + 9 + (usize::from(l1) << 16 | usize::from(l2) << 8 | usize::from(l3));

@@ -23,19 +23,20 @@ const WITHOUT_KEYS: &str = "pub struct Config {}";
 const MOST_LINES: usize = 500;
 
 /// What each folder of crates may import of ours. A crate of `core/` is named by itself.
-const MAY_IMPORT: [(&str, &[&str]); 15] = [
+const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("core/pdata", &[]),
     ("core/component", &["pdata"]),
     ("core/config", &["pdata", "component"]),
     ("core/transport", &["pdata", "component", "config"]),
     ("core/exporterhelper", &["pdata", "component", "config"]),
+    ("core/kubernetes", &["component", "config"]),
     ("core/otlp", &["pdata", "component", "config", "transport", "exporterhelper"]),
     ("core/service", &["pdata", "component", "config"]),
     ("core/testkit", &["pdata", "component", "config"]),
     ("core/telemetrygen", &["pdata", "component", "config", "transport"]),
     ("receivers", &["pdata", "component", "config", "transport"]),
-    ("processors", &["pdata", "component", "config"]),
-    ("exporters", &["pdata", "component", "config", "transport", "exporterhelper", "otlp"]),
+    ("processors", &["pdata", "component", "config", "kubernetes"]),
+    ("exporters", &["pdata", "component", "config", "transport", "exporterhelper", "otlp", "kubernetes"]),
     ("connectors", &["pdata", "component", "config"]),
     ("extensions", &["pdata", "component", "config", "transport"]),
     ("bench", &[]),

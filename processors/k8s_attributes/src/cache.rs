@@ -11,10 +11,11 @@ mod writer;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use spanbridge_kubernetes::{Metadata, Object};
 use tokio::time::Instant;
 
 use crate::extract::Related as _;
-use crate::object::{Metadata, Object, Pod};
+use crate::object::Pod;
 use crate::plan::Plan;
 use crate::resource::Resource;
 use crate::telemetry::CacheMetrics;

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use spanbridge_component::{Problems, Validate};
 use spanbridge_config::{Duration, nearest};
+use spanbridge_kubernetes::Api;
 
 pub use association::{AssociationConfig, AssociationSourceConfig};
 pub(crate) use extract::anchored;
@@ -114,13 +115,10 @@ impl Conventions {
     }
 }
 
-/// How the API is reached.
-pub(crate) const AUTH_TYPES: [&str; 3] = ["serviceAccount", "kubeConfig", "none"];
-
 impl Default for Config {
     fn default() -> Self {
         Self {
-            auth_type: AUTH_TYPES[0].to_owned(),
+            auth_type: Api::of_service_account().auth_type,
             context: String::new(),
             kube_config_path: String::new(),
             kube_api_qps: 5.0,
@@ -150,28 +148,17 @@ impl Validate for Config {
 }
 
 impl Config {
+    /// Where the API is, and who asks.
+    pub(crate) fn api(&self) -> Api {
+        Api {
+            auth_type: self.auth_type.clone(),
+            context: self.context.clone(),
+            kube_config_path: self.kube_config_path.clone(),
+        }
+    }
+
     fn validate_access(&self, problems: &mut Problems) {
-        let auth_type = self.auth_type.as_str();
-        if auth_type == "tls" {
-            problems
-                .error_at("auth_type", "invalid authType for kubernetes: tls")
-                .help("client certificates come from a kubeconfig file: auth_type: kubeConfig");
-        } else if !AUTH_TYPES.contains(&auth_type) {
-            problems
-                .error_at("auth_type", format!("invalid authType for kubernetes: {auth_type}"))
-                .help(suggestion(auth_type, &AUTH_TYPES));
-        } else if auth_type == "none" && !self.passthrough {
-            let warning =
-                "with auth_type \"none\" the certificate of the Kubernetes API server is not checked";
-            problems.warn_at("auth_type", warning);
-        }
-        if auth_type != "kubeConfig" {
-            for (key, value) in [("context", &self.context), ("kube_config_path", &self.kube_config_path)] {
-                if !value.is_empty() {
-                    problems.error_at(key, format!("{key} is only for auth_type \"kubeConfig\""));
-                }
-            }
-        }
+        self.api().validate(!self.passthrough, problems);
         if !self.kube_api_qps.is_finite() {
             problems.error_at("kube_api_qps", "kube_api_qps must be a finite number");
         }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use spanbridge_kubernetes::{Metadata, Owner, seconds};
 
 use crate::fields::Field;
-use crate::object::{Metadata, Owner, Pod, seconds};
+use crate::object::Pod;
 use crate::plan::Plan;
 use crate::resource::Resource;
 

@@ -3,13 +3,13 @@
 //! One cache serves every pipeline with the same configuration. It is fed by watches that ask for no more than the
 //! configuration needs. A pod's attributes are serialized once, when the pod changes; enriching is a look-up and a splice.
 
-mod api;
 mod cache;
 mod config;
 mod containers;
 mod enrich;
 mod extract;
 mod factory;
+mod feed;
 mod fields;
 mod hint;
 mod identifier;

@@ -1,16 +1,7 @@
-//! The objects of the API, as far as they are needed: everything else is skipped while it is read.
+//! Pods, as far as they are needed: everything else is skipped while it is read.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Deserializer};
-
-/// An object of which only the metadata is needed; also what a metadata-only watch sends.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Object {
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) metadata: Metadata,
-}
+use serde::Deserialize;
+use spanbridge_kubernetes::{HasMetadata, Metadata, or_default};
 
 /// A pod. Without `spec` and `status` when only metadata is watched.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -22,36 +13,6 @@ pub(crate) struct Pod {
     pub(crate) spec: PodSpec,
     #[serde(deserialize_with = "or_default")]
     pub(crate) status: PodStatus,
-}
-
-/// What every object has.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct Metadata {
-    pub(crate) name: String,
-    pub(crate) namespace: String,
-    pub(crate) uid: String,
-    pub(crate) resource_version: String,
-    /// RFC 3339; empty if there is none.
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) creation_timestamp: String,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) labels: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) annotations: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) owner_references: Vec<Owner>,
-}
-
-/// A reference to an owner.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Owner {
-    pub(crate) kind: String,
-    pub(crate) name: String,
-    pub(crate) uid: String,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) controller: bool,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -122,52 +83,17 @@ pub(crate) struct Terminated {
     pub(crate) container_id: String,
 }
 
-/// What has a name, a version and an owner: anything that is watched.
-pub(crate) trait HasMetadata {
-    /// Its metadata.
-    fn metadata(&self) -> &Metadata;
-}
-
-impl HasMetadata for Object {
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-}
-
 impl HasMetadata for Pod {
     fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 }
 
-impl Metadata {
-    /// The first owner of this kind.
-    pub(crate) fn owner(&self, kind: &str) -> Option<&Owner> {
-        self.owner_references.iter().find(|owner| owner.kind == kind)
-    }
-
-    /// The owner of this kind that controls the object.
-    pub(crate) fn controller(&self, kind: &str) -> Option<&Owner> {
-        self.owner_references.iter().find(|owner| owner.kind == kind && owner.controller)
-    }
-}
-
-/// Seconds since 1970 of an RFC 3339 time; `None` for anything else.
-pub(crate) fn seconds(time: &str) -> Option<i64> {
-    time.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
-}
-
-/// Reads null, as the API writes for what is not set, as the default.
-fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
-}
-
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1 as api;
     use serde_json::json;
+    use spanbridge_kubernetes::seconds;
 
     use super::*;
 
@@ -197,12 +123,5 @@ mod tests {
         assert_eq!((status.container_id.as_str(), status.restart_count), ("containerd://abc", 2));
         assert_eq!(status.last_state.terminated.container_id, "containerd://old");
         assert_eq!(seconds(&pod.status.start_time), Some(1_767_323_046));
-    }
-
-    #[test]
-    fn nulls_are_nothing() {
-        let json = r#"{"metadata": {"name": "a", "creationTimestamp": null, "labels": null}, "spec": null}"#;
-        let pod: Pod = serde_json::from_str(json).unwrap();
-        assert_eq!((pod.metadata.name.as_str(), pod.metadata.creation_timestamp.as_str()), ("a", ""));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use regex::Regex;
+use spanbridge_kubernetes::Query;
 
 use crate::config::{Config, FilterTermConfig};
 use crate::containers;
@@ -150,6 +151,17 @@ impl Watch {
     fn of(resource: Resource) -> Self {
         Self { resource, namespace: None, metadata_only: true, label_selector: None, field_selector: None }
     }
+
+    /// What is asked of the API for it.
+    pub(crate) fn query(&self) -> Query {
+        Query {
+            resource: self.resource.api(),
+            namespace: self.namespace.clone(),
+            metadata_only: self.metadata_only,
+            label_selector: self.label_selector.clone(),
+            field_selector: self.field_selector.clone(),
+        }
+    }
 }
 
 /// A watch in each namespace of the filter, or one in all.
@@ -214,7 +226,7 @@ mod tests {
     fn watches_of(yaml: &str) -> Vec<String> {
         let config: Config = spanbridge_config::from_yaml(yaml).unwrap_or_else(|e| panic!("{e}"));
         let of = |watch: &Watch| {
-            let mut text = watch.resource.path(watch.namespace.as_deref());
+            let mut text = watch.resource.api().path(watch.namespace.as_deref());
             text.extend(watch.metadata_only.then_some(" meta"));
             text.extend(watch.label_selector.iter().map(|l| format!(" labels {l}")));
             text.extend(watch.field_selector.iter().map(|f| format!(" fields {f}")));

@@ -8,13 +8,13 @@ use spanbridge_component::{
     Batch, BuildError, Capabilities, Component, ConsumeError, Consumer, Host, Processor, Settings,
     ShutdownError, StartError, Status,
 };
+use spanbridge_kubernetes::{Access, HealthState};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Config;
-use crate::api::{Access, HealthState};
 use crate::cache::Cache;
 use crate::enrich::{self, Peer};
 use crate::hint::{Hint, PERIOD};
@@ -82,7 +82,7 @@ impl K8sAttributesProcessor {
     /// Joins the cache of this configuration.
     async fn join(&self) -> Result<Share, StartError> {
         let build = &self.settings.build;
-        let access = Access::new(&self.config, &format!("{}/{}", build.command, build.version));
+        let access = Access::new(&self.config.api(), &format!("{}/{}", build.command, build.version));
         let client = access.client().await.map_err(StartError)?;
         let metrics = || CacheMetrics::new(&self.settings.telemetry, &self.settings.id, &self.plan);
         Share::join(&self.config, &self.plan, access, &client, metrics)

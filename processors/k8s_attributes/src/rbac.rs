@@ -2,24 +2,11 @@
 
 use std::collections::BTreeMap;
 
+pub use spanbridge_kubernetes::Rule;
+
 use crate::config::Config;
-use crate::plan::{Plan, Watch};
+use crate::plan::Plan;
 use crate::resource::Resource;
-
-/// What is done to everything that is watched. `get` is not needed for a watch; it is what roles usually grant with it,
-/// and what the documentation of the Go collector asks for.
-const VERBS: [&str; 3] = ["get", "list", "watch"];
-
-/// The permission for resources of one API group, as a rule of a `Role` or `ClusterRole` has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
-    /// The API group; empty for the core one.
-    pub api_group: &'static str,
-    /// Such as `pods`; sorted.
-    pub resources: Vec<&'static str>,
-    /// Always `get`, `list` and `watch`.
-    pub verbs: Vec<&'static str>,
-}
 
 /// Everything that a configuration needs, by where it has to be granted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,26 +15,6 @@ pub struct Permissions {
     pub cluster: Vec<Rule>,
     /// For a `Role` in each of these namespaces.
     pub namespaces: BTreeMap<String, Vec<Rule>>,
-}
-
-impl Rule {
-    /// The rule that one watch needs.
-    pub(crate) fn of(watch: &Watch) -> Self {
-        let resource = watch.resource;
-        Self { api_group: resource.group(), resources: vec![resource.plural()], verbs: VERBS.to_vec() }
-    }
-
-    /// The rule on one line, as it can be put into a manifest.
-    pub fn flow(&self) -> String {
-        let list =
-            |texts: &[&str]| texts.iter().map(|text| format!("\"{text}\"")).collect::<Vec<_>>().join(", ");
-        format!(
-            "{{apiGroups: [\"{}\"], resources: [{}], verbs: [{}]}}",
-            self.api_group,
-            list(&self.resources),
-            list(&self.verbs)
-        )
-    }
 }
 
 /// What `config` needs, and nothing beyond it.
@@ -76,7 +43,7 @@ fn add(rules: &mut Vec<Rule>, resource: Resource) {
         }
         return;
     }
-    rules.push(Rule { api_group: resource.group(), resources: vec![plural], verbs: VERBS.to_vec() });
+    rules.push(Rule::to_watch(resource.api()));
     rules.sort_by_key(|rule| rule.api_group);
 }
 

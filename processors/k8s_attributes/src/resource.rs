@@ -67,21 +67,12 @@ impl Resource {
         }
     }
 
-    /// Whether its objects are in namespaces.
-    pub(crate) const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::Namespace | Self::Node)
-    }
-
-    /// The path of its objects in the API.
-    pub(crate) fn path(self, namespace: Option<&str>) -> String {
-        let base = match self.group() {
-            "" => "/api/v1".to_owned(),
-            group => format!("/apis/{group}/v1"),
-        };
-        let plural = self.plural();
-        match namespace.filter(|_| self.is_namespaced()) {
-            Some(namespace) => format!("{base}/namespaces/{namespace}/{plural}"),
-            None => format!("{base}/{plural}"),
+    /// The same as the API has it.
+    pub(crate) const fn api(self) -> spanbridge_kubernetes::Resource {
+        spanbridge_kubernetes::Resource {
+            group: self.group(),
+            plural: self.plural(),
+            is_namespaced: !matches!(self, Self::Namespace | Self::Node),
         }
     }
 

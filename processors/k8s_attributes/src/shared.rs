@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
+use spanbridge_kubernetes::{Access, Client, Health, HealthState, Link, Throttle};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{Access, Health, HealthState, Link, Throttle, reflect};
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::feed::feed;
 use crate::plan::Plan;
 use crate::resource::Resource;
 use crate::telemetry::CacheMetrics;
@@ -29,6 +30,7 @@ fn running() -> MutexGuard<'static, HashMap<String, Arc<Source>>> {
 #[derive(Debug)]
 struct Source {
     link: Arc<Link>,
+    cache: Arc<Cache>,
     tasks: TaskTracker,
     cancel: CancellationToken,
     /// Under the lock of [`RUNNING`].
@@ -62,7 +64,7 @@ impl Share {
         config: &Config,
         plan: &Arc<Plan>,
         access: Access,
-        client: &kube::Client,
+        client: &Client,
         metrics: impl FnOnce() -> Result<CacheMetrics, prometheus::Error>,
     ) -> Result<Self, prometheus::Error> {
         let key = key(config);
@@ -80,7 +82,7 @@ impl Share {
 
     /// What is known of the cluster.
     pub(crate) fn cache(&self) -> &Arc<Cache> {
-        &self.source.link.cache
+        &self.source.cache
     }
 
     /// How the watches are doing.
@@ -125,7 +127,7 @@ impl Source {
         config: &Config,
         plan: &Arc<Plan>,
         access: Access,
-        client: &kube::Client,
+        client: &Client,
         metrics: CacheMetrics,
     ) -> Self {
         let cache = Arc::new(Cache::new(plan.clone(), metrics));
@@ -133,31 +135,32 @@ impl Source {
             access,
             throttle: Throttle::new(config.kube_api_qps, config.kube_api_burst),
             health: Health::new(plan.watches.len()),
-            cache,
         });
         let source = Self {
             link: link.clone(),
+            cache: cache.clone(),
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),
             users: Mutex::new(0),
         };
         for (number, watch) in plan.watches.iter().enumerate() {
             let (link, watch, client, plan) = (link.clone(), watch.clone(), client.clone(), plan.clone());
+            let cache = cache.clone();
             source.spawn(async move {
                 if watch.resource == Resource::Pod {
                     others_are_synced(&link, &plan).await;
                 }
-                reflect(link, number, watch, client).await;
+                feed(link, cache, number, watch, client).await;
             });
         }
-        let cache = link.cache.clone();
+        let expiring = cache.clone();
         source.spawn(async move {
             loop {
-                tokio::time::sleep(cache.expiry_interval()).await;
-                cache.expire(Instant::now());
+                tokio::time::sleep(expiring.expiry_interval()).await;
+                expiring.expire(Instant::now());
             }
         });
-        let (cache, period) = (link.cache.clone(), config.watch_sync_period.get());
+        let period = config.watch_sync_period.get();
         if !period.is_zero() {
             source.spawn(async move {
                 loop {
@@ -211,7 +214,7 @@ mod tests {
         let telemetry = Telemetry::detached();
         let id = "k8s_attributes".parse().unwrap();
         let metrics = || CacheMetrics::new(&telemetry, &id, &plan);
-        Share::join(config, &plan, Access::new(config, "test"), &client, metrics).unwrap()
+        Share::join(config, &plan, Access::new(&config.api(), "test"), &client, metrics).unwrap()
     }
 
     fn soon() -> Instant {

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use spanbridge_kubernetes::Metadata;
 use spanbridge_pdata::Attribute;
 
 use crate::containers::{self, Containers};
 use crate::extract::{Control, Controller, Found, Related, Workloads};
 use crate::fields::Field;
-use crate::object::Metadata;
 use crate::plan::{KUBE_SYSTEM, Plan};
 use crate::resource::Resource;
 

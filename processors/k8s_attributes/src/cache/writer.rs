@@ -3,12 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use spanbridge_kubernetes::{Metadata, seconds};
 use tokio::time::Instant;
 
 use super::{ObjectEntry, PodEntry, Seen, Tables};
 use crate::containers::{self, Containers};
 use crate::extract;
-use crate::object::{Metadata, Pod, seconds};
+use crate::object::Pod;
 use crate::plan::Plan;
 use crate::resource::Resource;
 

@@ -5,12 +5,26 @@ use std::net::IpAddr;
 use http::header::{HeaderValue, USER_AGENT};
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use spanbridge_component::Problems;
+use spanbridge_config::nearest;
 
-use crate::config::Config;
+/// Where and as whom, as users write it: the keys of these names.
+#[derive(Debug, Clone, Default)]
+pub struct Api {
+    /// `serviceAccount`, `kubeConfig` or `none`.
+    pub auth_type: String,
+    /// The context of the kubeconfig file; empty for its current one.
+    pub context: String,
+    /// The kubeconfig file; empty for the usual one.
+    pub kube_config_path: String,
+}
 
-/// Where and as whom, as the configuration says it.
+/// The ways to reach the API.
+const AUTH_TYPES: [&str; 3] = ["serviceAccount", "kubeConfig", "none"];
+
+/// How the API is reached.
 #[derive(Debug, Clone)]
-pub(crate) struct Access {
+pub struct Access {
     auth_type: String,
     context: Option<String>,
     kube_config_path: Option<String>,
@@ -20,13 +34,50 @@ pub(crate) struct Access {
 const HOST: &str = "KUBERNETES_SERVICE_HOST";
 const PORT: &str = "KUBERNETES_SERVICE_PORT";
 
+impl Api {
+    /// The account of the pod that this runs in.
+    pub fn of_service_account() -> Self {
+        Self { auth_type: "serviceAccount".to_owned(), ..Self::default() }
+    }
+
+    /// Reports what is wrong with the keys. `is_used` says whether the API is asked at all.
+    pub fn validate(&self, is_used: bool, problems: &mut Problems) {
+        let auth_type = self.auth_type.as_str();
+        if auth_type == "tls" {
+            problems
+                .error_at("auth_type", "invalid authType for kubernetes: tls")
+                .help("client certificates come from a kubeconfig file: auth_type: kubeConfig");
+        } else if !AUTH_TYPES.contains(&auth_type) {
+            let help = match nearest(auth_type, AUTH_TYPES) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("one of {}", AUTH_TYPES.join(", ")),
+            };
+            problems
+                .error_at("auth_type", format!("invalid authType for kubernetes: {auth_type}"))
+                .help(help);
+        } else if auth_type == "none" && is_used {
+            let warning =
+                "with auth_type \"none\" the certificate of the Kubernetes API server is not checked";
+            problems.warn_at("auth_type", warning);
+        }
+        if auth_type != "kubeConfig" {
+            for (key, value) in [("context", &self.context), ("kube_config_path", &self.kube_config_path)] {
+                if !value.is_empty() {
+                    problems.error_at(key, format!("{key} is only for auth_type \"kubeConfig\""));
+                }
+            }
+        }
+    }
+}
+
 impl Access {
-    pub(crate) fn new(config: &Config, user_agent: &str) -> Self {
+    /// Access as `api` says it, by a program of this name.
+    pub fn new(api: &Api, user_agent: &str) -> Self {
         let given = |text: &String| (!text.is_empty()).then(|| text.clone());
         Self {
-            auth_type: config.auth_type.clone(),
-            context: given(&config.context),
-            kube_config_path: given(&config.kube_config_path),
+            auth_type: api.auth_type.clone(),
+            context: given(&api.context),
+            kube_config_path: given(&api.kube_config_path),
             user_agent: HeaderValue::from_str(user_agent).unwrap_or(HeaderValue::from_static("spanbridge")),
         }
     }
@@ -36,7 +87,7 @@ impl Access {
     ///
     /// # Errors
     /// What is missing, in the reference's words where it has some.
-    pub(crate) async fn client(&self) -> Result<Client, String> {
+    pub async fn client(&self) -> Result<Client, String> {
         let mut config = match self.auth_type.as_str() {
             "kubeConfig" => self.read_file().await?,
             "none" => without_credentials()?,
@@ -103,13 +154,13 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
 
-    async fn client(kubeconfig: &str, keys: &str) -> Result<Client, String> {
+    async fn client(kubeconfig: &str, context: &str) -> Result<Client, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kubeconfig");
         std::fs::write(&path, kubeconfig).unwrap();
-        let yaml = format!("{{auth_type: kubeConfig, kube_config_path: {}{keys}}}", path.display());
-        let config: Config = spanbridge_config::from_yaml(&yaml).unwrap_or_else(|e| panic!("{e}"));
-        Access::new(&config, "spanbridge/0").client().await
+        let kube_config_path = path.display().to_string();
+        let api = Api { auth_type: "kubeConfig".into(), context: context.into(), kube_config_path };
+        Access::new(&api, "spanbridge/0").client().await
     }
 
     const TWO_CONTEXTS: &str = "
@@ -132,9 +183,8 @@ users:
 
     #[tokio::test]
     async fn what_is_wrong_with_a_kubeconfig_file_is_said_without_its_secrets() {
-        for (file, keys) in [(TWO_CONTEXTS, ", context: b"), (TWO_CONTEXTS, ", context: c"), ("kind: [", "")]
-        {
-            let error = client(file, keys).await.err().expect("it is wrong");
+        for (file, context) in [(TWO_CONTEXTS, "b"), (TWO_CONTEXTS, "c"), ("kind: [", "")] {
+            let error = client(file, context).await.err().expect("it is wrong");
             assert!(error.starts_with("error connecting to k8s with auth_type=kubeConfig: "), "{error}");
             assert!(!error.contains("secret-token"), "{error}");
         }

@@ -6,22 +6,30 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use super::access::chain;
-use crate::plan::Watch;
-use crate::rbac;
+use crate::access::chain;
+use crate::query::Query;
+use crate::rule::Rule;
 
-/// Why a list or a watch failed.
+/// Why a request failed.
 #[derive(Debug)]
-pub(super) enum Failure {
+#[non_exhaustive]
+pub enum Failure {
     /// The version is too old, or the list has expired: everything has to be listed again.
     Gone,
+    /// There is no such object, or no such resource.
+    NotFound(String),
     /// The account may not do this.
     Forbidden(String),
     /// The credentials are not, or not any more, valid.
     Unauthorized(String),
     /// The server asks for a pause.
-    Throttled { message: String, after: Option<Duration> },
-    /// The page is larger than [`super::stream::PAGE_BYTES_MAX`].
+    Throttled {
+        /// What it says.
+        message: String,
+        /// How long the pause should be, if it says that.
+        after: Option<Duration>,
+    },
+    /// The answer is larger than what is read of one.
     TooLarge,
     /// The server answered with another error, or with what cannot be read.
     Server(String),
@@ -35,22 +43,22 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// The `metav1.Status` that an error comes with.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Status {
-    pub(super) message: String,
-    pub(super) reason: String,
-    pub(super) code: u16,
-    pub(super) details: Option<Details>,
+pub(crate) struct Status {
+    pub(crate) message: String,
+    pub(crate) reason: String,
+    pub(crate) code: u16,
+    pub(crate) details: Option<Details>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Details {
-    pub(super) retry_after_seconds: u64,
+pub(crate) struct Details {
+    pub(crate) retry_after_seconds: u64,
 }
 
 impl Failure {
     /// From an answer that is no success.
-    pub(super) fn of_answer(code: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+    pub(crate) fn of_answer(code: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let mut status: Status = serde_json::from_slice(body).unwrap_or_default();
         if status.message.is_empty() {
             status.message = format!("the server answered with {code}");
@@ -61,13 +69,14 @@ impl Failure {
     }
 
     /// From a status, which a watch may send as its last event.
-    pub(super) fn of_status(status: Status, after: Option<Duration>) -> Self {
+    pub(crate) fn of_status(status: Status, after: Option<Duration>) -> Self {
         let Status { message, reason, code, details } = status;
         let asked = details.map(|details| details.retry_after_seconds).filter(|seconds| *seconds > 0);
         let after = after.or(asked.map(Duration::from_secs)).map(|after| after.min(RETRY_AFTER_MAX));
         match code {
             401 => Self::Unauthorized(message),
             403 => Self::Forbidden(message),
+            404 => Self::NotFound(message),
             410 => Self::Gone,
             _ if reason == "Expired" || reason == "Gone" => Self::Gone,
             429 => Self::Throttled { message, after },
@@ -77,41 +86,45 @@ impl Failure {
     }
 
     /// From an error of the client.
-    pub(super) fn of_error(error: &dyn std::error::Error) -> Self {
+    pub(crate) fn of_error(error: &dyn std::error::Error) -> Self {
         Self::Connection(chain(error))
     }
 
     /// How long the server wants us to wait.
-    pub(super) fn after(&self) -> Option<Duration> {
+    pub(crate) fn after(&self) -> Option<Duration> {
         if let Self::Throttled { after, .. } = self { *after } else { None }
     }
 
     /// The reason as metrics have it.
-    pub(super) fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Gone => "gone",
             Self::Forbidden(_) => "forbidden",
             Self::Unauthorized(_) => "unauthorized",
             Self::Throttled { .. } => "throttled",
             Self::TooLarge => "too_large",
-            Self::Server(_) => "server",
+            // Lists know of no missing objects, but for a server that lacks the resource.
+            Self::Server(_) | Self::NotFound(_) => "server",
             Self::Connection(_) => "connection",
         }
     }
 
-    /// What failed, why, and what to do about it.
-    pub(super) fn describe(&self, verb: &str, watch: &Watch) -> String {
-        let plural = watch.resource.plural();
-        let group = watch.resource.group();
-        let place = match &watch.namespace {
+    /// What failed, why, and what to do about it. `verb` is that of RBAC.
+    pub fn describe(&self, verb: &str, query: &Query) -> String {
+        let (plural, group) = (query.resource.plural, query.resource.group);
+        let place = match &query.namespace {
             Some(namespace) => format!("in the namespace \"{namespace}\""),
             None => "at the cluster scope".to_owned(),
         };
         let what = format!("cannot {verb} resource \"{plural}\" in API group \"{group}\" {place}");
         match self {
             Self::Forbidden(message) => {
-                let role = if watch.namespace.is_some() { "Role" } else { "ClusterRole" };
-                let rule = rbac::Rule::of(watch).flow();
+                let role = if query.namespace.is_some() { "Role" } else { "ClusterRole" };
+                let rule = match verb {
+                    "get" => Rule::to_get(query.resource),
+                    _ => Rule::to_watch(query.resource),
+                };
+                let rule = rule.flow();
                 format!("{what}: forbidden: {message}; add to the {role} of the service account: {rule}")
             }
             Self::Unauthorized(message) => {
@@ -120,7 +133,7 @@ impl Failure {
             Self::Throttled { message, .. } => format!("{what}: the API server asks for a pause: {message}"),
             Self::Gone => format!("{what}: the version is too old"),
             Self::TooLarge => format!("{what}: one object is larger than what is read at once"),
-            Self::Server(message) => format!("{what}: {message}"),
+            Self::Server(message) | Self::NotFound(message) => format!("{what}: {message}"),
             Self::Connection(message) => format!("{what}: the API server cannot be reached: {message}"),
         }
     }
@@ -129,7 +142,7 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::Resource;
+    use crate::query::Resource;
 
     fn failure(code: u16, body: &str, retry_after: Option<&'static str>) -> Failure {
         let mut headers = HeaderMap::new();
@@ -139,23 +152,20 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_rule_that_is_missing() {
-        let watch = Watch {
-            resource: Resource::ReplicaSet,
-            namespace: None,
-            metadata_only: true,
-            label_selector: None,
-            field_selector: None,
-        };
+        let resource = Resource { group: "apps", plural: "replicasets", is_namespaced: true };
+        let query = Query { metadata_only: true, ..Query::all(resource) };
         let forbidden = failure(403, r#"{"kind": "Status", "message": "no way", "code": 403}"#, None);
         assert_eq!(
-            forbidden.describe("list", &watch),
+            forbidden.describe("list", &query),
             "cannot list resource \"replicasets\" in API group \"apps\" at the cluster scope: forbidden: no way; add to the \
              ClusterRole of the service account: {apiGroups: [\"apps\"], resources: [\"replicasets\"], verbs: [\"get\", \
              \"list\", \"watch\"]}"
         );
-        let watch = Watch { namespace: Some("prod".into()), ..watch };
-        let text = forbidden.describe("watch", &watch);
+        let query = Query { namespace: Some("prod".into()), ..query };
+        let text = forbidden.describe("watch", &query);
         assert!(text.contains("in the namespace \"prod\"") && text.contains("add to the Role of"), "{text}");
+        let text = forbidden.describe("get", &Query::all(Resource::NODES));
+        assert!(text.ends_with(r#"{apiGroups: [""], resources: ["nodes"], verbs: ["get"]}"#), "{text}");
     }
 
     #[test]

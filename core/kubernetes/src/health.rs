@@ -1,24 +1,24 @@
-//! How the watches of one cache are doing.
+//! How the watches with one link are doing.
 
 use tokio::sync::watch;
 
-/// How the watches of one cache are doing.
+/// How the watches with one link are doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct HealthState {
+pub struct HealthState {
     /// For each watch, whether it has ever listed everything.
-    pub(crate) synced: Vec<bool>,
+    pub synced: Vec<bool>,
     /// For each watch, what does not work.
-    pub(crate) problems: Vec<Option<String>>,
+    pub problems: Vec<Option<String>>,
 }
 
 impl HealthState {
     /// Whether everything has been listed once.
-    pub(crate) fn is_synced(&self) -> bool {
+    pub fn is_synced(&self) -> bool {
         self.synced.iter().all(|synced| *synced)
     }
 
     /// What does not work, in one text.
-    pub(crate) fn problem(&self) -> Option<String> {
+    pub fn problem(&self) -> Option<String> {
         let problems: Vec<&str> = self.problems.iter().flatten().map(String::as_str).collect();
         (!problems.is_empty()).then(|| problems.join("; "))
     }
@@ -26,21 +26,21 @@ impl HealthState {
 
 /// Tells and keeps how the watches are doing.
 #[derive(Debug)]
-pub(crate) struct Health(watch::Sender<HealthState>);
+pub struct Health(watch::Sender<HealthState>);
 
 impl Health {
     /// Nothing listed yet, of so many watches.
-    pub(crate) fn new(watches: usize) -> Self {
+    pub fn new(watches: usize) -> Self {
         Self(watch::Sender::new(HealthState { synced: vec![false; watches], problems: vec![None; watches] }))
     }
 
     /// To wait for changes.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<HealthState> {
+    pub fn subscribe(&self) -> watch::Receiver<HealthState> {
         self.0.subscribe()
     }
 
     /// The watch of this number works, and says whether it did not before.
-    pub(super) fn works(&self, watch: usize) -> bool {
+    pub(crate) fn works(&self, watch: usize) -> bool {
         self.0.send_if_modified(|state| {
             let problem = state.problems.get_mut(watch).and_then(Option::take);
             let synced = state.synced.get_mut(watch).is_some_and(|synced| !std::mem::replace(synced, true));
@@ -49,7 +49,7 @@ impl Health {
     }
 
     /// The watch of this number fails; says whether that is news.
-    pub(super) fn fails(&self, watch: usize, problem: &str) -> bool {
+    pub(crate) fn fails(&self, watch: usize, problem: &str) -> bool {
         self.0.send_if_modified(|state| {
             let Some(known) = state.problems.get_mut(watch) else { return false };
             let is_news = known.as_deref() != Some(problem);

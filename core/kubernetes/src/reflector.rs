@@ -4,7 +4,6 @@
 //! place fresh; when the server has forgotten it (410) everything is listed again. Whatever fails, what is known stays
 //! known, and the next attempt comes after a pause.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +13,14 @@ use kube::core::params::{ListParams, WatchParams};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
-use super::failure::Failure;
-use super::pace::Backoff;
-use super::stream::{Events, Page, whole};
-use super::{Access, Health, Throttle};
-use crate::cache::{Cache, Seen};
-use crate::object::{HasMetadata, Object, Pod, seconds};
-use crate::plan::Watch;
+use crate::access::Access;
+use crate::failure::Failure;
+use crate::health::Health;
+use crate::object::{HasMetadata, seconds};
+use crate::pace::{Backoff, Throttle};
+use crate::query::Query;
+use crate::send::send;
+use crate::stream::{Event, Events, Page, whole};
 
 /// Objects of one page of a list.
 const PAGE_ITEMS: u32 = 500;
@@ -32,78 +32,80 @@ const WATCH_SECONDS: std::ops::Range<u32> = 240..290;
 const WATCH_GRACE: Duration = Duration::from_secs(15);
 /// A server that sends bookmarks does so about once a minute. Silence of this length means that the connection is dead.
 const BOOKMARK_IDLE_MAX: Duration = Duration::from_secs(150);
-/// Longest time until a watch answers with its headers.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// A watch that lasts less than this counts as a failure: it must not be tried again at once.
 const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
-/// What all watches of one cache share.
+/// What several lists and watches share.
 #[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) access: Access,
-    pub(crate) throttle: Throttle,
-    pub(crate) health: Health,
-    pub(crate) cache: Arc<Cache>,
+pub struct Link {
+    /// Where the API is, and who asks.
+    pub access: Access,
+    /// How often it is asked.
+    pub throttle: Throttle,
+    /// How the watches are doing, by their numbers.
+    pub health: Health,
 }
 
-/// An object that a watch brings.
-trait Watched: HasMetadata + DeserializeOwned + Send + 'static {
-    /// Puts it into the cache.
-    fn put(self, cache: &Cache, seen: Seen);
+/// Who is told of the objects of one list. Calls come one after the other, and must not take long.
+pub trait Observer<T>: Send + Sync + 'static {
+    /// This object is there, or has changed. `listing` is the number of the listing that brought it, or that was the last.
+    fn put(&self, listing: u64, object: T);
+
+    /// This object is gone.
+    fn deleted(&self, object: T);
+
+    /// The listing of this number has ended: what an earlier one had and this one has not is gone.
+    fn listed(&self, listing: u64);
+
+    /// The watch is up to date from now on, or is not any more.
+    fn synced(&self, _is_synced: bool) {}
+
+    /// A request failed for this reason, in the words of metrics.
+    fn failed(&self, _reason: &'static str) {}
+
+    /// An object became known so many seconds after it was made.
+    fn lagged(&self, _seconds: f64) {}
 }
 
-impl Watched for Pod {
-    fn put(self, cache: &Cache, seen: Seen) {
-        cache.put_pod(seen, self);
-    }
-}
-
-impl Watched for Object {
-    fn put(self, cache: &Cache, seen: Seen) {
-        cache.put_object(seen, &self);
-    }
-}
-
-/// Lists and watches until it is dropped. `number` is the place of `watch` in the plan.
-pub(crate) async fn reflect(link: Arc<Link>, number: usize, watch: Watch, client: Client) {
-    if watch.resource == crate::resource::Resource::Pod {
-        Reflector::<Pod>::new(link, number, watch, client).run().await;
-    } else {
-        Reflector::<Object>::new(link, number, watch, client).run().await;
-    }
-}
-
-struct Reflector<T> {
+/// Lists and watches what `query` asks for until it is dropped, and tells `observer`. `number` is its place in the health
+/// of `link`.
+pub async fn reflect<T: HasMetadata + DeserializeOwned + Send + 'static>(
     link: Arc<Link>,
     number: usize,
-    watch: Watch,
+    query: Query,
+    client: Client,
+    observer: impl Observer<T>,
+) {
+    let reflector = Reflector {
+        request: Request::new(query.resource.path(query.namespace.as_deref())),
+        link,
+        number,
+        query,
+        client,
+        observer: Box::new(observer),
+        backoff: Backoff::default(),
+        listing: 0,
+        page_items: PAGE_ITEMS,
+        is_synced: false,
+    };
+    reflector.run().await;
+}
+
+struct Reflector<T: 'static> {
+    link: Arc<Link>,
+    number: usize,
+    query: Query,
     request: Request,
     client: Client,
+    observer: Box<dyn Observer<T>>,
     backoff: Backoff,
     listing: u64,
     page_items: u32,
     /// Whether it counts among the watches that are up to date.
     is_synced: bool,
-    objects: PhantomData<fn() -> T>,
 }
 
-impl<T: Watched> Reflector<T> {
-    fn new(link: Arc<Link>, number: usize, watch: Watch, client: Client) -> Self {
-        let request = Request::new(watch.resource.path(watch.namespace.as_deref()));
-        Self {
-            link,
-            number,
-            watch,
-            request,
-            client,
-            backoff: Backoff::default(),
-            listing: 0,
-            page_items: PAGE_ITEMS,
-            is_synced: false,
-            objects: PhantomData,
-        }
-    }
-
+impl<T: HasMetadata + DeserializeOwned + Send + 'static> Reflector<T> {
     async fn run(mut self) {
         loop {
             match self.list().await {
@@ -120,15 +122,14 @@ impl<T: Watched> Reflector<T> {
     /// Lists everything. Returns the version to watch from.
     async fn list(&mut self) -> Result<String, Failure> {
         self.listing += 1;
-        let seen = self.seen();
         let mut params = ListParams {
             limit: Some(self.page_items),
-            label_selector: self.watch.label_selector.clone(),
-            field_selector: self.watch.field_selector.clone(),
+            label_selector: self.query.label_selector.clone(),
+            field_selector: self.query.field_selector.clone(),
             ..ListParams::default()
         };
         for _ in 0..PAGES_MAX {
-            let request = if self.watch.metadata_only {
+            let request = if self.query.metadata_only {
                 self.request.list_metadata(&params)
             } else {
                 self.request.list(&params)
@@ -143,10 +144,10 @@ impl<T: Watched> Reflector<T> {
                 .map_err(|error| Failure::Server(format!("the list cannot be read: {error}")))?;
             drop(body);
             for item in page.items {
-                item.put(&self.link.cache, seen);
+                self.observer.put(self.listing, item);
             }
             if page.metadata.r#continue.is_empty() {
-                self.link.cache.end_listing(seen, Instant::now());
+                self.observer.listed(self.listing);
                 return Ok(page.metadata.resource_version);
             }
             params.continue_token = Some(page.metadata.r#continue);
@@ -162,11 +163,9 @@ impl<T: Watched> Reflector<T> {
                 Ok(()) if began.elapsed() >= SHORTEST_WATCH => self.succeeded(),
                 Ok(()) => self.backoff.wait(None).await,
                 Err(Failure::Gone) => {
-                    self.link.cache.metrics().failed(self.watch.resource, Failure::Gone.reason());
-                    tracing::debug!(
-                        resource = self.watch.resource.plural(),
-                        "watch is too old, listing again"
-                    );
+                    self.observer.failed(Failure::Gone.reason());
+                    let resource = self.query.resource.plural;
+                    tracing::debug!(resource, "watch is too old, listing again");
                     return;
                 }
                 Err(failure) => self.failed("watch", failure).await,
@@ -178,12 +177,12 @@ impl<T: Watched> Reflector<T> {
     async fn watch_once(&mut self, version: &mut String) -> Result<(), Failure> {
         let length = fastrand::u32(WATCH_SECONDS);
         let params = WatchParams {
-            label_selector: self.watch.label_selector.clone(),
-            field_selector: self.watch.field_selector.clone(),
+            label_selector: self.query.label_selector.clone(),
+            field_selector: self.query.field_selector.clone(),
             timeout: Some(length),
             ..WatchParams::default()
         };
-        let request = if self.watch.metadata_only {
+        let request = if self.query.metadata_only {
             self.request.watch_metadata(&params, version)
         } else {
             self.request.watch(&params, version)
@@ -213,65 +212,58 @@ impl<T: Watched> Reflector<T> {
             if !metadata.resource_version.is_empty() {
                 version.clone_from(&metadata.resource_version);
             }
-            match event.r#type.as_str() {
-                "ADDED" => {
-                    self.measure_lag(&metadata.creation_timestamp);
-                    event.object.put(&self.link.cache, self.seen());
-                }
-                "MODIFIED" => event.object.put(&self.link.cache, self.seen()),
-                "DELETED" => self.link.cache.delete(self.watch.resource, metadata, Instant::now()),
-                "BOOKMARK" => idle_max = BOOKMARK_IDLE_MAX,
-                other => tracing::debug!(r#type = other, "unknown event of a watch"),
+            if event.r#type == "BOOKMARK" {
+                idle_max = BOOKMARK_IDLE_MAX;
+            } else {
+                self.apply(event);
             }
         }
     }
 
-    fn seen(&self) -> Seen {
-        Seen { resource: self.watch.resource, watch: self.number, listing: self.listing }
+    fn apply(&self, event: Event<T>) {
+        let Event { r#type, object } = event;
+        match r#type.as_str() {
+            "ADDED" => {
+                self.measure_lag(&object.metadata().creation_timestamp);
+                self.observer.put(self.listing, object);
+            }
+            "MODIFIED" => self.observer.put(self.listing, object),
+            "DELETED" => self.observer.deleted(object),
+            other => tracing::debug!(r#type = other, "unknown event of a watch"),
+        }
     }
 
     fn measure_lag(&self, created: &str) {
         if let Some(created) = seconds(created) {
             #[expect(clippy::cast_precision_loss, reason = "a number of seconds is far below 2^52")]
             let lag = (jiff::Timestamp::now().as_second() - created).max(0) as f64;
-            self.link.cache.metrics().lag(self.watch.resource, lag);
+            self.observer.lagged(lag);
         }
     }
 
-    /// Sends a request, and returns the body of a success.
+    /// Sends a request when its turn comes, and returns the body of a success.
     async fn send(
         &self,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<kube::client::Body, Failure> {
-        let request = request.map_err(|error| Failure::Server(error.to_string()))?;
         self.link.throttle.pass().await;
-        let answer = timeout(ANSWER_MAX, self.client.send(request.map(kube::client::Body::from))).await;
-        let Ok(answer) = answer else {
-            return Err(Failure::Connection(format!("no answer within {ANSWER_MAX:?}")));
-        };
-        let answer = answer.map_err(|error| Failure::of_error(&error))?;
-        let (parts, body) = answer.into_parts();
-        if parts.status.is_success() {
-            return Ok(body);
-        }
-        let body = whole(body).await.unwrap_or_default();
-        Err(Failure::of_answer(parts.status, &parts.headers, &body))
+        send(&self.client, request).await
     }
 
     fn succeeded(&mut self) {
         self.backoff.reset();
         self.set_synced(true);
         if self.link.health.works(self.number) {
-            let resource = self.watch.resource.plural();
-            tracing::info!(resource, namespace = self.watch.namespace, "watching the Kubernetes API");
+            let resource = self.query.resource.plural;
+            tracing::info!(resource, namespace = self.query.namespace, "watching the Kubernetes API");
         }
     }
 
     /// Tells what failed, once, and waits before the next attempt.
     async fn failed(&mut self, verb: &str, failure: Failure) {
         self.set_synced(false);
-        self.link.cache.metrics().failed(self.watch.resource, failure.reason());
-        let problem = failure.describe(verb, &self.watch);
+        self.observer.failed(failure.reason());
+        let problem = failure.describe(verb, &self.query);
         if !self.link.health.fails(self.number, &problem) {
             tracing::debug!("{problem}");
         } else if matches!(failure, Failure::Forbidden(_) | Failure::Unauthorized(_)) {
@@ -292,15 +284,15 @@ impl<T: Watched> Reflector<T> {
     fn set_synced(&mut self, synced: bool) {
         if self.is_synced != synced {
             self.is_synced = synced;
-            self.link.cache.metrics().synced(self.watch.resource, synced);
+            self.observer.synced(synced);
         }
     }
 }
 
-impl<T> Drop for Reflector<T> {
+impl<T: 'static> Drop for Reflector<T> {
     fn drop(&mut self) {
         if self.is_synced {
-            self.link.cache.metrics().synced(self.watch.resource, false);
+            self.observer.synced(false);
         }
     }
 }

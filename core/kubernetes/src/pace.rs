@@ -11,7 +11,7 @@ const DEFAULT_BURST: u32 = 10;
 
 /// Lets requests pass: some at once, and then so many a second.
 #[derive(Debug)]
-pub(crate) struct Throttle {
+pub struct Throttle {
     interval: Option<Duration>,
     burst: u32,
     /// When the request is due that would come next if there were no bursts.
@@ -19,7 +19,8 @@ pub(crate) struct Throttle {
 }
 
 impl Throttle {
-    pub(crate) fn new(qps: f64, burst: u32) -> Self {
+    /// So many requests a second after a burst. 0 means the usual: 5, and 10 at once; a negative number means no limit.
+    pub fn new(qps: f64, burst: u32) -> Self {
         let qps = if qps == 0.0 { DEFAULT_QPS } else { qps };
         let burst = if burst == 0 { DEFAULT_BURST } else { burst };
         let interval = (qps > 0.0).then(|| Duration::try_from_secs_f64(1.0 / qps).unwrap_or(Duration::MAX));
@@ -27,7 +28,7 @@ impl Throttle {
     }
 
     /// Waits until the next request may go.
-    pub(crate) async fn pass(&self) {
+    pub async fn pass(&self) {
         let Some(interval) = self.interval else { return };
         let now = Instant::now();
         let wait = {
@@ -48,18 +49,18 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// Pauses between attempts: twice as long each time, with a spread so that a fleet does not come back at one moment.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// Something worked.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// Waits after a failure; at least as long as the server asks for.
-    pub(super) async fn wait(&mut self, asked: Option<Duration>) {
+    pub(crate) async fn wait(&mut self, asked: Option<Duration>) {
         let pause = FIRST.saturating_mul(1 << self.failures.min(6)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         let pause = pause.mul_f64(0.5 + 0.5 * fastrand::f64());

@@ -8,10 +8,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::failure::{Failure, Status};
+use crate::failure::{Failure, Status};
 
 /// The most that is read of one page of a list.
-pub(super) const PAGE_BYTES_MAX: usize = 64 << 20;
+pub(crate) const PAGE_BYTES_MAX: usize = 64 << 20;
 /// The most that is read of one event: several times the 1.5 MiB that an object may have.
 const EVENT_BYTES_MAX: usize = 8 << 20;
 /// A list answers, and goes on, within this time.
@@ -23,32 +23,32 @@ const ERROR: &str = "ERROR";
 /// One page of a list.
 #[derive(Debug, Deserialize)]
 #[serde(bound = "T: DeserializeOwned")]
-pub(super) struct Page<T> {
+pub(crate) struct Page<T> {
     #[serde(default)]
-    pub(super) metadata: PageMetadata,
+    pub(crate) metadata: PageMetadata,
     #[serde(default = "Vec::new")]
-    pub(super) items: Vec<T>,
+    pub(crate) items: Vec<T>,
 }
 
 /// Where a page stands.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct PageMetadata {
-    pub(super) resource_version: String,
+pub(crate) struct PageMetadata {
+    pub(crate) resource_version: String,
     /// Asks for the next page; empty on the last one.
-    pub(super) r#continue: String,
+    pub(crate) r#continue: String,
 }
 
 /// What a watch tells.
 #[derive(Debug, Deserialize)]
 #[serde(bound = "T: DeserializeOwned")]
-pub(super) struct Event<T> {
-    pub(super) r#type: String,
-    pub(super) object: T,
+pub(crate) struct Event<T> {
+    pub(crate) r#type: String,
+    pub(crate) object: T,
 }
 
 /// Reads a body to its end.
-pub(super) async fn whole(body: Body) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn whole(body: Body) -> Result<Vec<u8>, Failure> {
     let mut chunks = Box::pin(chunks(body));
     let mut whole = Vec::new();
     loop {
@@ -70,7 +70,7 @@ fn chunks(body: Body) -> impl Stream<Item = Result<bytes::Bytes, Failure>> + Sen
 }
 
 /// The events of a watch.
-pub(super) struct Events {
+pub(crate) struct Events {
     chunks: std::pin::Pin<Box<dyn Stream<Item = Result<bytes::Bytes, Failure>> + Send>>,
     buffer: Vec<u8>,
     /// How much of the buffer has been looked at, and has no end of a line.
@@ -78,12 +78,12 @@ pub(super) struct Events {
 }
 
 impl Events {
-    pub(super) fn new(body: Body) -> Self {
+    pub(crate) fn new(body: Body) -> Self {
         Self { chunks: Box::pin(chunks(body)), buffer: Vec::new(), searched: 0 }
     }
 
     /// The next event; `None` when the server has ended the watch. Safe to cancel.
-    pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<Event<T>>, Failure> {
+    pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<Event<T>>, Failure> {
         loop {
             if let Some(end) = self.buffer.iter().skip(self.searched).position(|byte| *byte == b'\n') {
                 let end = self.searched + end;
@@ -124,10 +124,10 @@ fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<Event<T>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Pod;
+    use crate::object::Object;
 
     fn parsed(line: &str) -> Result<String, Failure> {
-        parse::<Pod>(line.as_bytes()).map(|event| event.r#type)
+        parse::<Object>(line.as_bytes()).map(|event| event.r#type)
     }
 
     #[test]
@@ -135,7 +135,7 @@ mod tests {
         let gone = r#"{"type": "ERROR", "object": {"kind": "Status", "status": "Failure", "code": 410}}"#;
         assert!(matches!(parsed(gone), Err(Failure::Gone)));
         assert!(matches!(parsed(r#"{"type": "ERROR", "object": {"code": 500}}"#), Err(Failure::Server(_))));
-        assert!(matches!(parsed(r#"{"type": "ADDED", "object": {"status": 5}}"#), Err(Failure::Server(_))));
+        assert!(matches!(parsed(r#"{"type": "ADDED", "object": {"metadata": 5}}"#), Err(Failure::Server(_))));
         assert!(matches!(parsed("{"), Err(Failure::Server(_))));
         let bookmark = r#"{"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "7"}}}"#;
         assert_eq!(parsed(bookmark).ok().as_deref(), Some("BOOKMARK"));
@@ -149,7 +149,7 @@ mod tests {
             let chunks = futures_util::stream::iter(pieces.into_iter().map(Ok));
             let mut events = Events { chunks: Box::pin(chunks), buffer: Vec::new(), searched: 0 };
             let mut types = Vec::new();
-            while let Some(event) = events.next::<Pod>().await.unwrap() {
+            while let Some(event) = events.next::<Object>().await.unwrap() {
                 types.push(event.r#type);
             }
             assert_eq!(types, ["ADDED", "DELETED"], "in pieces of {size}");

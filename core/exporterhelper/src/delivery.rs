@@ -45,6 +45,8 @@ pub(crate) struct Delivery {
     pub(crate) undelivered: AtomicUsize,
     /// What goes to a successor.
     pub(crate) left_over: Mutex<Vec<Batch>>,
+    /// What failed while the exporter ends and is tried again as long as there is time: see `ending.rs`.
+    pub(crate) again: Mutex<Vec<(Signal, Parcel)>>,
 }
 
 /// Why a parcel was not delivered as it is.
@@ -168,7 +170,7 @@ impl Delivery {
         }
         select! {
             () = sleep(pause) => Ok(()),
-            // What is in memory only gets one more attempt; a caller still has its request.
+            // What is in memory only gets its next attempt at once; a caller still has its request.
             () = self.stop.stopping() => {
                 if self.stop.is_halted() || parcel.has_callers() {
                     Err(Failure::Interrupted(error.context("interrupted due to shutdown")))
@@ -277,6 +279,8 @@ impl Delivery {
         } else if self.stop.hands_over() {
             let batches = parcel.hand_over();
             self.left_over.lock().unwrap_or_else(PoisonError::into_inner).extend(batches);
+        } else if self.backoff.is_some() && !self.stop.is_halted() {
+            self.again.lock().unwrap_or_else(PoisonError::into_inner).push((signal, parcel));
         } else {
             self.undelivered.fetch_add(items, Ordering::Relaxed);
             self.fail(signal, parcel, &error, reason::SHUTDOWN).await;

@@ -1,5 +1,6 @@
 //! The exporter that the helper makes of a sender.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::backoff::Backoff;
 use crate::dead_letter::DeadLetters;
 use crate::delivery::{Delivery, interrupted};
+use crate::ending;
 use crate::lane::{Behind, Lane, Queue};
 use crate::limit::LearntLimit;
 use crate::memory::{MemoryQueue, Room, stopped};
@@ -77,6 +79,7 @@ impl ExporterHelper {
             dead_letters,
             undelivered: AtomicUsize::new(0),
             left_over: Mutex::default(),
+            again: Mutex::default(),
         });
         let mut helper = Self {
             storage,
@@ -167,13 +170,12 @@ impl ExporterHelper {
         self.callers.close();
         let left = deadline.saturating_duration_since(Instant::now());
         let cut_off = deadline - (left / CUT_OFF_SHARE).min(CUT_OFF_MAX);
-        let ended = async { tokio::join!(self.tasks.wait(), self.callers.wait()) };
-        if timeout_at(cut_off, ended).await.is_err() {
+        let mut ended = pin!(self.end());
+        if timeout_at(cut_off, &mut ended).await.is_err() {
             stop.cut_off();
+            // Callers that were cut off are about to know, unless nobody looks after them.
+            let _ = timeout_at(deadline, ended).await;
         }
-        // Callers that were cut off are about to know, unless nobody looks after them.
-        let ended = async { tokio::join!(self.tasks.wait(), self.callers.wait()) };
-        let _ = timeout_at(deadline, ended).await;
         for (signal, part) in waiting {
             self.delivery.interrupt(signal, Parcel::single(part), interrupted()).await;
         }
@@ -185,6 +187,12 @@ impl ExporterHelper {
             problems.extend(queue.close(deadline).await.err().map(ToOwned::to_owned));
         }
         self.report(self.delivery.sender.shutdown(deadline).await, problems)
+    }
+
+    /// Completes when nothing is waiting or on its way any more.
+    async fn end(&self) {
+        tokio::join!(self.tasks.wait(), self.callers.wait());
+        ending::try_again(&self.delivery, &self.lanes).await;
     }
 
     /// Closes every queue. With `hands_over`, gives out what waits, in its order, before the consumers see it.

@@ -157,6 +157,14 @@ impl Lane {
         }
     }
 
+    /// How many requests are on their way at the same time.
+    pub(crate) fn consumers(&self) -> usize {
+        match &self.queue {
+            Queue::None => 1,
+            Queue::Memory(behind, _) | Queue::Stored(behind, _) => behind.consumers,
+        }
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         // Not detached: whoever stops the exporter waits for the tracker.
         drop(self.tasks.spawn(task.in_current_span()));

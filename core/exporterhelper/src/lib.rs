@@ -9,6 +9,7 @@ mod batcher;
 mod config;
 mod dead_letter;
 mod delivery;
+mod ending;
 mod helper;
 mod lane;
 mod limit;

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 /// What the tasks of an exporter are told when it ends. The steps come in this order, if they come:
 ///
-/// 1. *stopping*: no new requests come in; nothing waits for its next attempt any more.
+/// 1. *stopping*: no new requests come in; nothing waits for its next attempt in a consumer any more.
 /// 2. *halted*: no attempt begins. For a queue on disk and for a reload this is at once, for a queue in memory when the
 ///    time to drain is over.
 /// 3. *cut off*: attempts that are under way end without an answer.

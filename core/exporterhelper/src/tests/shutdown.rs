@@ -27,18 +27,74 @@ async fn shutdown_interrupts_retries_and_gives_everything_one_more_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_fails_at_its_last_attempt_is_reported_and_dropped() {
+async fn what_is_not_taken_in_all_the_time_is_reported_and_dropped() {
     let to = Scripted::down();
     let running = Running::start(QUEUE, &to).await;
     for _ in 0..6 {
         running.consume(2).await.unwrap();
     }
     settle().await;
+    let began = Instant::now();
     let error = running.stop(30).await.unwrap_err();
     assert_eq!(error.undelivered_items, 12);
-    assert_eq!(to.attempts(), 8, "one attempt each");
+    assert!((29..=30).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    // One each by the consumers, and rounds with pauses that grow to two seconds.
+    assert!((15 * 6..20 * 6).contains(&to.attempts()), "{}", to.attempts());
     assert_eq!(running.balance().dropped.into_iter().collect::<Vec<_>>(), [("shutdown", 12)]);
     assert_eq!(running.metric("send_failed_spans"), 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_comes_back_within_the_time_to_drain_gets_everything() {
+    for yaml in [QUEUE, "{sending_queue: {batch: {min_size: 2}, num_consumers: 2}}"] {
+        let began = Instant::now();
+        let to = Scripted::new(move |_, _| match began.elapsed().as_secs() {
+            0..5 => unavailable(),
+            _ => Answer::Ok,
+        });
+        let running = Running::start(yaml, &to).await;
+        for _ in 0..6 {
+            running.consume(1).await.unwrap();
+        }
+        settle().await;
+        running.stop(30).await.unwrap();
+        assert!((5..10).contains(&began.elapsed().as_secs()), "{yaml}: {:?}", began.elapsed());
+        assert_eq!((running.balance().delivered, running.balance().held), (6, 0), "{yaml}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_never_taken_does_not_keep_the_others_from_draining() {
+    let to = Scripted::new(
+        |_, batch| {
+            if item_ids(&batch.payload).contains(&0) { unavailable() } else { Answer::Ok }
+        },
+    );
+    let running = Running::start("{sending_queue: {num_consumers: 1}}", &to).await;
+    for _ in 0..50 {
+        running.consume(1).await.unwrap();
+    }
+    settle().await;
+    let error = running.stop(10).await.unwrap_err();
+    assert_eq!(error.undelivered_items, 1);
+    assert_eq!((running.balance().delivered, running.balance().dropped_total()), (49, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_retries_the_shutdown_makes_one_attempt_each() {
+    let to = Scripted::down();
+    let running =
+        Running::start("{sending_queue: {num_consumers: 1}, retry_on_failure: {enabled: false}}", &to).await;
+    to.does(|_, _| Answer::Hang);
+    for _ in 0..3 {
+        running.consume(1).await.unwrap();
+    }
+    settle().await;
+    to.does(|_, _| unavailable());
+    let began = Instant::now();
+    let _ = running.stop(60).await;
+    assert_eq!(to.attempts(), 3, "the one that hung, and two more");
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,7 +35,7 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("core/testkit", &["pdata", "component", "config"]),
     ("core/telemetrygen", &["pdata", "component", "config", "transport"]),
     ("receivers", &["pdata", "component", "config", "transport"]),
-    ("processors", &["pdata", "component", "config", "kubernetes"]),
+    ("processors", &["pdata", "component", "config", "transport", "kubernetes"]),
     ("exporters", &["pdata", "component", "config", "transport", "exporterhelper", "otlp", "kubernetes"]),
     ("connectors", &["pdata", "component", "config"]),
     ("extensions", &["pdata", "component", "config", "transport"]),

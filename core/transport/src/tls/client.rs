@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::config::ClientTls;
-use super::explain::{HandshakeError, Side};
+use super::explain::{HandshakeError, Over, Side};
 use super::opening::Opening;
 use super::pem::Texts;
 use super::protocol::Protocol;
@@ -29,8 +29,12 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 pub struct Connector {
     name: ServerName<'static>,
     protocol: &'static [u8],
+    over: Over,
     config: Reloading<rustls::ClientConfig>,
 }
+
+/// What an HTTP/1 client offers (ALPN).
+const HTTP_1_1: &[u8] = b"http/1.1";
 
 impl Connector {
     /// A connector for servers of which `config` says what they must show; `host` is their name or address unless the
@@ -41,6 +45,18 @@ impl Connector {
     /// # Errors
     /// What validation finds as well, and a machine without certificate authorities when it should have some.
     pub fn new(config: &ClientTls, host: &str, protocol: &'static [u8]) -> Result<Self, TlsError> {
+        Self::over(Over::Grpc, config, host, protocol)
+    }
+
+    /// The same for HTTP/1. A server that knows nothing of ALPN will do: it can only mean HTTP/1.
+    ///
+    /// # Errors
+    /// As [`Connector::new`].
+    pub fn for_http(config: &ClientTls, host: &str) -> Result<Self, TlsError> {
+        Self::over(Over::Http, config, host, HTTP_1_1)
+    }
+
+    fn over(over: Over, config: &ClientTls, host: &str, protocol: &'static [u8]) -> Result<Self, TlsError> {
         let name = if config.server_name_override.is_empty() { host } else { &config.server_name_override };
         let name = server_name(name).map_err(|reason| TlsError::new("server_name_override", reason))?;
         let settings = config.clone();
@@ -50,7 +66,7 @@ impl Connector {
             config.settings.poll_interval(),
             move |texts| build(&settings, texts, protocol),
         )?;
-        Ok(Self { name, protocol, config })
+        Ok(Self { name, protocol, over, config })
     }
 
     /// Shakes hands over `socket`.
@@ -61,18 +77,20 @@ impl Connector {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let side = Side::Client(self.over);
         let connector = TlsConnector::from(self.config.current());
         let (socket, heard) = Opening::new(socket);
         let io = BufReader::with_capacity(READ_AHEAD_BYTES, socket);
         match timeout(HANDSHAKE_TIME_MAX, connector.connect(self.name.clone(), io)).await {
             Ok(Ok(stream)) => {
-                if stream.get_ref().1.alpn_protocol() != Some(self.protocol) {
-                    return Err(HandshakeError::no_protocol(Side::Client));
+                let agreed = stream.get_ref().1.alpn_protocol();
+                if agreed != Some(self.protocol) && !(self.over == Over::Http && agreed.is_none()) {
+                    return Err(HandshakeError::no_protocol(side));
                 }
                 Ok(stream.into())
             }
-            Ok(Err(error)) => Err(HandshakeError::new(Side::Client, &error, heard.spoken())),
-            Err(_) => Err(HandshakeError::late(Side::Client, heard.spoken())),
+            Ok(Err(error)) => Err(HandshakeError::new(side, &error, heard.spoken())),
+            Err(_) => Err(HandshakeError::late(side, heard.spoken())),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::opening::Spoken;
 use crate::grpc::client::dial::cause;
 
 const USE_PLAINTEXT: &str = "if the server is plaintext on purpose, set tls: {insecure: true}";
+const USE_HTTP: &str = "if the server is plaintext on purpose, write http:// in place of https://";
 const USE_TLS: &str = "make the client use TLS (an exporter: without tls: {insecure: true})";
 
 /// Why there is no secure connection.
@@ -46,8 +47,17 @@ impl Kind {
 /// Which side we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
-    Client,
+    Client(Over),
     Server,
+}
+
+/// What a client wants to speak over TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// gRPC, which needs HTTP/2.
+    Grpc,
+    /// HTTP/1, whose URL says whether there is TLS.
+    Http,
 }
 
 impl HandshakeError {
@@ -80,7 +90,7 @@ impl HandshakeError {
         };
         match side {
             // A plaintext server that cannot make sense of TLS mostly just closes.
-            Side::Client => Self::of(Kind::Other, format!("{gone}; {USE_PLAINTEXT}")),
+            Side::Client(over) => Self::of(Kind::Other, format!("{gone}; {}", over.use_plaintext())),
             Side::Server if spoken == Spoken::Nothing => Self::of(Kind::Silence, gone),
             Side::Server => {
                 Self::of(Kind::Refused, format!("{gone}; it may not trust this server's certificate"))
@@ -92,11 +102,14 @@ impl HandshakeError {
     pub(super) fn late(side: Side, spoken: Spoken) -> Self {
         let peer = side.peer();
         match (side, spoken) {
-            (Side::Client, Spoken::Http2) => plaintext(side, "plaintext HTTP/2"),
-            (Side::Client, Spoken::Nothing) => Self::of(
-                Kind::Load,
-                format!("the {peer} does not answer the TLS handshake (i/o timeout); {USE_PLAINTEXT}"),
-            ),
+            (Side::Client(_), Spoken::Http2) => plaintext(side, "plaintext HTTP/2"),
+            (Side::Client(over), Spoken::Nothing) => {
+                let advice = over.use_plaintext();
+                Self::of(
+                    Kind::Load,
+                    format!("the {peer} does not answer the TLS handshake (i/o timeout); {advice}"),
+                )
+            }
             (Side::Server, Spoken::Nothing) => {
                 Self::of(Kind::Silence, format!("the {peer} said nothing until it was too late"))
             }
@@ -110,7 +123,8 @@ impl HandshakeError {
     /// The peer did not agree to an application protocol.
     pub(super) fn no_protocol(side: Side) -> Self {
         let text = match side {
-            Side::Client => {
+            Side::Client(Over::Http) => "the server did not agree to HTTP/1.1 (ALPN \"http/1.1\")",
+            Side::Client(Over::Grpc) => {
                 "the server did not agree to HTTP/2 (ALPN \"h2\"), which gRPC needs; it may be an HTTP/1 server, or a proxy \
                  that is not set up for HTTP/2"
             }
@@ -125,10 +139,19 @@ impl HandshakeError {
     }
 }
 
+impl Over {
+    fn use_plaintext(self) -> &'static str {
+        match self {
+            Over::Grpc => USE_PLAINTEXT,
+            Over::Http => USE_HTTP,
+        }
+    }
+}
+
 impl Side {
     fn peer(self) -> &'static str {
         match self {
-            Side::Client => "server",
+            Side::Client(_) => "server",
             Side::Server => "client",
         }
     }
@@ -136,7 +159,9 @@ impl Side {
 
 fn plaintext(side: Side, what: &str) -> HandshakeError {
     let text = match side {
-        Side::Client => format!("the server speaks {what}, and this client TLS; {USE_PLAINTEXT}"),
+        Side::Client(over) => {
+            format!("the server speaks {what}, and this client TLS; {}", over.use_plaintext())
+        }
         Side::Server => format!("the client speaks {what}, and this endpoint TLS; {USE_TLS}"),
     };
     HandshakeError::of(Kind::Plaintext, text)
@@ -145,12 +170,12 @@ fn plaintext(side: Side, what: &str) -> HandshakeError {
 /// What TLS says of an error, if it comes from there: a peer may refuse our certificate after the handshake.
 pub(crate) fn explained(error: &io::Error) -> Option<String> {
     if let Some(error) = tls_error(error) {
-        return Some(explain(Side::Client, error).1);
+        return Some(explain(Side::Client(Over::Grpc), error).1);
     }
     // HTTP/2 hands errors on as texts.
     let text = error.to_string();
     let alert = ALERTS.into_iter().find(|alert| Error::AlertReceived(*alert).to_string() == text)?;
-    Some(refused(Side::Client, alert))
+    Some(refused(Side::Client(Over::Grpc), alert))
 }
 
 /// What servers say about client certificates, after the handshake in TLS 1.3.
@@ -212,7 +237,7 @@ fn certificate(side: Side, reason: &CertificateError) -> String {
     match reason {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             let key = match side {
-                Side::Client => "ca_file",
+                Side::Client(_) => "ca_file",
                 Side::Server => "client_ca_file",
             };
             format!(
@@ -268,21 +293,25 @@ fn presented_names(names: &[String]) -> String {
 fn refused(side: Side, alert: AlertDescription) -> String {
     use AlertDescription as Alert;
     let what = match (side, alert) {
-        (Side::Client, Alert::CertificateRequired) => {
+        (Side::Client(_), Alert::CertificateRequired) => {
             return "the server requires a client certificate; set cert_file and key_file".to_owned();
         }
-        (Side::Client, Alert::UnknownCA | Alert::DecryptError) => {
+        (Side::Client(_), Alert::UnknownCA | Alert::DecryptError) => {
             "does not know the authority of our client certificate"
         }
-        (Side::Client, Alert::CertificateExpired) => "says that our client certificate has expired",
-        (Side::Client, Alert::CertificateRevoked) => "says that our client certificate is revoked",
-        (Side::Client, Alert::BadCertificate | Alert::CertificateUnknown | Alert::UnsupportedCertificate) => {
-            "does not accept our client certificate, or requires one and we have none"
-        }
-        (Side::Client, Alert::UnrecognisedName) => {
+        (Side::Client(_), Alert::CertificateExpired) => "says that our client certificate has expired",
+        (Side::Client(_), Alert::CertificateRevoked) => "says that our client certificate is revoked",
+        (
+            Side::Client(_),
+            Alert::BadCertificate | Alert::CertificateUnknown | Alert::UnsupportedCertificate,
+        ) => "does not accept our client certificate, or requires one and we have none",
+        (Side::Client(_), Alert::UnrecognisedName) => {
             "does not know the name that we ask for (server_name_override)"
         }
-        (Side::Client, Alert::NoApplicationProtocol) => {
+        (Side::Client(Over::Http), Alert::NoApplicationProtocol) => {
+            "does not speak HTTP/1.1 (ALPN \"http/1.1\")"
+        }
+        (Side::Client(Over::Grpc), Alert::NoApplicationProtocol) => {
             "does not speak HTTP/2 (ALPN \"h2\"), which gRPC needs"
         }
         (_, Alert::ProtocolVersion) => "speaks none of our TLS versions (min_version, max_version)",

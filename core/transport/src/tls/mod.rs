@@ -24,7 +24,7 @@ mod trust;
 mod verify;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use client::Connector;
 pub use config::{ClientTls, ServerTls, TPM_UNSUPPORTED, TlsSettings};

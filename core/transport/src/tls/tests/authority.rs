@@ -6,20 +6,20 @@ use rcgen::{
 };
 
 /// A certificate authority.
-pub(super) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
 /// A certificate with its key, in PEM.
-pub(super) struct Issued {
-    pub(super) cert: String,
-    pub(super) key: String,
+pub(crate) struct Issued {
+    pub(crate) cert: String,
+    pub(crate) key: String,
 }
 
 /// What is odd about a certificate.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Odd {
+pub(crate) enum Odd {
     Nothing,
     Expired,
     NotYetValid,
@@ -42,12 +42,12 @@ fn authority_params(common_name: &str) -> CertificateParams {
 }
 
 impl Authority {
-    pub(super) fn new(common_name: &str) -> Self {
+    pub(crate) fn new(common_name: &str) -> Self {
         Self::of(authority_params(common_name))
     }
 
     /// One whose time is over.
-    pub(super) fn expired(common_name: &str) -> Self {
+    pub(crate) fn expired(common_name: &str) -> Self {
         let mut params = authority_params(common_name);
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(2002, 1, 1);
@@ -61,22 +61,22 @@ impl Authority {
     }
 
     /// An authority that this one vouches for; its PEM is its own certificate alone.
-    pub(super) fn intermediate(&self, common_name: &str) -> Self {
+    pub(crate) fn intermediate(&self, common_name: &str) -> Self {
         let params = authority_params(common_name);
         let key = KeyPair::generate().unwrap();
         let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    pub(super) fn pem(&self) -> &str {
+    pub(crate) fn pem(&self) -> &str {
         &self.pem
     }
 
-    pub(super) fn issue(&self, host: &str) -> Issued {
+    pub(crate) fn issue(&self, host: &str) -> Issued {
         self.issue_odd(host, Odd::Nothing)
     }
 
-    pub(super) fn issue_odd(&self, host: &str, odd: Odd) -> Issued {
+    pub(crate) fn issue_odd(&self, host: &str, odd: Odd) -> Issued {
         let names = if odd == Odd::NoName { vec![] } else { vec![host.to_owned()] };
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name = name(host);
@@ -96,7 +96,7 @@ impl Authority {
 }
 
 /// A certificate that signed itself. As an authority, it is what `openssl req -x509` makes.
-pub(super) fn self_signed(host: &str, as_authority: bool) -> Issued {
+pub(crate) fn self_signed(host: &str, as_authority: bool) -> Issued {
     let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
     params.distinguished_name = name(host);
     params.is_ca = if as_authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };

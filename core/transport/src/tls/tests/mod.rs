@@ -1,6 +1,6 @@
 //! Handshakes of our two sides with each other, with certificates made on the spot.
 
-mod authority;
+pub(crate) mod authority;
 mod files;
 mod handshake;
 mod openssl;

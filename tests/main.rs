@@ -20,6 +20,7 @@ mod error_mapping;
 mod example_configs;
 mod faults;
 mod grpc_conformance;
+mod health_check;
 mod kubernetes;
 mod load_balancing;
 mod memory;

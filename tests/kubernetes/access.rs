@@ -1,6 +1,8 @@
 //! Credentials and permissions.
 
 use super::*;
+use crate::harness::Launch;
+use crate::health_check;
 
 const FROM: [(&str, &str); 1] = [("k8s.pod.ip", "10.0.0.1")];
 
@@ -86,4 +88,24 @@ async fn a_start_that_waits_in_vain_fails_and_says_why() {
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(log.contains("failed to wait for caches to sync") && log.contains("forbidden"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_are_told_to_wait_while_the_start_waits_for_metadata() {
+    let api = Api::start().await;
+    api.grant(&[]);
+    let sink = Sink::start();
+    let keys = ", wait_for_metadata: true, wait_for_metadata_timeout: 120s";
+    let extension =
+        "extensions: {health_check: {endpoint: 127.0.0.1:0}}\nservice:\n  extensions: [health_check]\n";
+    let yaml = config(&api, keys, sink.address()).replace("service:\n", extension);
+    let dir = tempfile::TempDir::new().expect("a folder");
+    let collector = Collector::spawn_in(dir.path(), "waiting", &yaml, &Launch::default());
+    let address = health_check::address(&collector, 1);
+    collector.wait_for_line("forbidden");
+    assert_eq!(health_check::probe(address, "/").code, 503);
+    api.grant(&[("", "pods", None)]);
+    collector.wait_for_line("Everything is ready.");
+    assert_eq!(health_check::probe(address, "/").code, 200);
+    collector.stop();
 }

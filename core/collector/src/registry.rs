@@ -26,6 +26,7 @@ pub fn registry() -> Registry {
         .extension(bearertokenauth_extension::Factory)
         .extension(file_storage_extension::Factory)
         .extension(headers_setter_extension::Factory)
+        .extension(health_check_extension::Factory)
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use spanbridge_pdata::Signal;
 
 use crate::telemetry::Telemetry;
 use crate::{
-    BuildError, ComponentId, Connector, Consumer, Exporter, Extension, Kind, Ledger, Link, PipelineId,
-    Processor, Receiver, Validate,
+    BuildError, ComponentId, Connector, Consumer, Exporter, Extension, Kind, Ledger, Link, Permissions,
+    PipelineId, Processor, Receiver, Validate,
 };
 
 /// How mature a component is for one signal. The texts are the Go collector's.
@@ -221,6 +221,15 @@ pub trait ProcessorFactory: Send + Sync + 'static {
     type Config: Config;
     /// The constant facts about this type.
     fn descriptor(&self) -> Descriptor;
+    /// What a component with this configuration needs from the Kubernetes API: exactly that, since `k8s rbac` makes roles
+    /// of it.
+    ///
+    /// # Errors
+    /// What about the configuration makes that unknown.
+    fn permissions(&self, config: &Self::Config) -> Result<Permissions, BuildError> {
+        let _ = config;
+        Ok(Permissions::default())
+    }
     /// Makes the processor of one pipeline, which hands on to `next`. Does no I/O.
     fn create(
         &self,
@@ -236,6 +245,15 @@ pub trait ExporterFactory: Send + Sync + 'static {
     type Config: Config;
     /// The constant facts about this type.
     fn descriptor(&self) -> Descriptor;
+    /// What a component with this configuration needs from the Kubernetes API: exactly that, since `k8s rbac` makes roles
+    /// of it.
+    ///
+    /// # Errors
+    /// What about the configuration makes that unknown.
+    fn permissions(&self, config: &Self::Config) -> Result<Permissions, BuildError> {
+        let _ = config;
+        Ok(Permissions::default())
+    }
     /// Makes one exporter for an id. Does no I/O.
     fn create(&self, settings: Settings, config: Self::Config) -> Result<Arc<dyn Exporter>, BuildError>;
 }

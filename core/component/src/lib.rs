@@ -16,6 +16,7 @@ mod id;
 pub mod ledger;
 mod lifecycle;
 mod link;
+mod permissions;
 mod storage;
 pub mod telemetry;
 mod validate;
@@ -35,10 +36,11 @@ pub use fanout::FanOut;
 pub use id::{ComponentId, ComponentType, IdError, PipelineId};
 pub use ledger::Ledger;
 pub use lifecycle::{
-    Component, Connector, Exporter, Extension, Extensions, Host, Kind, Processor, Receiver, Status,
-    StatusSink,
+    Component, Connector, Exporter, Extension, Extensions, Host, Kind, Processor, Readiness, ReadySince,
+    Receiver, Status, StatusSink,
 };
 pub use link::Link;
+pub use permissions::{Permissions, Rule};
 pub use spanbridge_pdata::{Payload, Signal};
 pub use storage::{
     Log, LogUsage, Note, Position, Record, Storage, StorageError, StorageErrorKind, StorageOwner, Taken,

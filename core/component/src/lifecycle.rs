@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -169,7 +171,28 @@ pub struct Host {
     id: ComponentId,
     sink: Arc<dyn StatusSink>,
     draining: CancellationToken,
+    readiness: Readiness,
     extensions: Extensions,
+}
+
+/// Since when every pipeline has been working; `None` while they start, and from the moment the process begins to shut
+/// down. A reload changes nothing about it.
+pub type Readiness = watch::Receiver<Option<ReadySince>>;
+
+/// The moment when the last pipeline had started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadySince {
+    /// To be shown.
+    pub date: SystemTime,
+    /// To measure from.
+    pub instant: Instant,
+}
+
+impl ReadySince {
+    /// This moment.
+    pub fn now() -> Self {
+        Self { date: SystemTime::now(), instant: Instant::now() }
+    }
 }
 
 /// The running extensions by id.
@@ -178,7 +201,8 @@ pub type Extensions = Arc<BTreeMap<ComponentId, Arc<dyn Extension>>>;
 impl Host {
     /// The host as the component `id` sees it, in a process without extensions.
     pub fn new(kind: Kind, id: ComponentId, sink: Arc<dyn StatusSink>) -> Self {
-        Self { kind, id, sink, draining: CancellationToken::new(), extensions: Extensions::default() }
+        let (draining, readiness) = (CancellationToken::new(), watch::channel(None).1);
+        Self { kind, id, sink, draining, readiness, extensions: Extensions::default() }
     }
 
     /// The same, in a process that runs these extensions.
@@ -211,6 +235,20 @@ impl Host {
     /// come takes this as the sign not to. A reload cancels it for the components that it takes out or replaces.
     pub fn draining(&self) -> &CancellationToken {
         &self.draining
+    }
+
+    /// The same, in a process that says there whether its pipelines work.
+    #[must_use]
+    pub fn with_readiness(mut self, readiness: Readiness) -> Self {
+        self.readiness = readiness;
+        self
+    }
+
+    /// Whether the pipelines of the process work, for extensions that tell others: it can be asked at any time, and
+    /// waited for. It says no before the first component is told to stop, so that clients are sent elsewhere while what
+    /// is in flight is finished.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
     }
 
     /// Reports how this component is doing.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use spanbridge_component::{ComponentId, Kind, Status, StatusSink};
+use spanbridge_component::{ComponentId, Kind, Readiness, ReadySince, Status, StatusSink};
 use tokio::sync::watch;
 
 /// The first fatal error that a running component reported.
@@ -16,10 +16,12 @@ pub struct Fatal {
     pub message: String,
 }
 
-/// Where all instances report to; wakes the service when one of them reports a fatal error.
+/// Where all instances report to; wakes the service when one of them reports a fatal error. Tells them whether the
+/// pipelines work.
 #[derive(Debug, Clone)]
 pub(crate) struct StatusBoard {
     fatal: watch::Sender<Option<Fatal>>,
+    ready: watch::Sender<Option<ReadySince>>,
 }
 
 /// The state machine of one instance (reference: collector-core, 4.6).
@@ -34,7 +36,17 @@ pub(crate) struct StatusCell {
 impl StatusBoard {
     /// Nothing has been reported.
     pub(crate) fn new() -> Self {
-        Self { fatal: watch::Sender::new(None) }
+        Self { fatal: watch::Sender::new(None), ready: watch::Sender::new(None) }
+    }
+
+    /// Every pipeline has started.
+    pub(crate) fn ready(&self) {
+        self.ready.send_replace(Some(ReadySince::now()));
+    }
+
+    /// The process is about to stop.
+    pub(crate) fn not_ready(&self) {
+        self.ready.send_replace(None);
     }
 
     /// The state machine of a new instance.
@@ -58,6 +70,11 @@ impl StatusCell {
     #[cfg(test)]
     pub(crate) fn status(&self) -> Option<Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the pipelines work.
+    pub(crate) fn readiness(&self) -> Readiness {
+        self.board.ready.subscribe()
     }
 
     /// Goes from `Starting` to `Ok`, unless the component has said something else about itself meanwhile.

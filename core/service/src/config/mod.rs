@@ -12,7 +12,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use spanbridge_component::{ComponentId, Kind, PipelineId, Reference};
+use spanbridge_component::{BuildError, ComponentId, Kind, Permissions, PipelineId, Reference};
 use spanbridge_config::{Diagnostics, Document};
 
 use crate::registry::{
@@ -92,6 +92,26 @@ impl Config {
             let (this, other) = (self.components.effective(kind, id), other.components.effective(kind, id));
             this.is_some() && this == other
         })
+    }
+
+    /// What the components that the pipelines use need from the Kubernetes API, all together.
+    ///
+    /// # Errors
+    /// If a component cannot tell; the text names it.
+    pub fn permissions(&self) -> Result<Permissions, BuildError> {
+        let mut needed = Permissions::new();
+        let named = |kind: Kind, id: &ComponentId, error| BuildError(format!("{kind} \"{id}\": {error}"));
+        for (id, recipe) in &self.components.processors {
+            if self.service.uses(Kind::Processor, id) {
+                needed.merge(recipe.permissions().map_err(|error| named(Kind::Processor, id, error))?);
+            }
+        }
+        for (id, recipe) in &self.components.exporters {
+            if self.service.uses(Kind::Exporter, id) {
+                needed.merge(recipe.permissions().map_err(|error| named(Kind::Exporter, id, error))?);
+            }
+        }
+        Ok(needed)
     }
 
     /// The extensions to run, in order, each once.

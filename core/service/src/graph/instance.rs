@@ -63,6 +63,7 @@ impl Instance {
         }
         let host = Host::new(self.key.kind, self.key.id.clone(), self.status.clone())
             .with_draining(self.draining.clone())
+            .with_readiness(self.status.readiness())
             .with_extensions(extensions);
         let component = self.component.clone();
         let result = contained(async move { component.start(host).await }, &self.span)

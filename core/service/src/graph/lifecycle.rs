@@ -60,17 +60,20 @@ impl Graph {
         for node in self.layout.start_order() {
             node.instance.start(extensions.clone()).await?;
         }
+        self.shared.board.ready();
         Ok(())
     }
 
     /// Stops what was started: receivers first, then along the flow of data, extensions last.
     ///
-    /// First every component is told that the process drains, so that none lets callers wait for more to come.
+    /// First everybody is told that the pipelines are not ready any more, and every component that the process drains, so
+    /// that none lets callers wait for more to come.
     /// Components that do not depend on one another stop at the same time. Each such stage has an equal share of the
     /// time that is left until `timeout` has passed, so a stage that is quick leaves more to those after it, and one
     /// that hangs cannot take the time of the others. What an earlier reload took out and still ends has its share after
     /// the receivers.
     pub(crate) async fn shutdown(&mut self, timeout: Duration) -> ShutdownReport {
+        self.shared.board.not_ready();
         self.shared.draining.cancel();
         let end = Instant::now() + timeout;
         let running = self.layout.nodes.values().filter(|node| node.instance.is_running()).cloned().collect();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use spanbridge_component::{
-    BuildError, Descriptor, Offers, Problems, Reference, Settings, Signal, Validate as _,
+    BuildError, Descriptor, Offers, Permissions, Problems, Reference, Settings, Signal, Validate as _,
 };
 
 use super::role::{Factory, Role};
@@ -23,6 +23,8 @@ pub(crate) trait Recipe<R: Role>: Send + Sync {
     fn references(&self) -> Vec<Reference>;
     /// What the component does for others.
     fn offers(&self) -> Offers;
+    /// What the component needs from the Kubernetes API.
+    fn permissions(&self) -> Result<Permissions, BuildError>;
     /// Makes one component.
     fn create(&self, settings: Settings, next: R::Next) -> Result<Arc<R::Component>, BuildError>;
 }
@@ -61,6 +63,10 @@ impl<R: Role, F: Factory<R>> Recipe<R> for TypedRecipe<R, F> {
 
     fn offers(&self) -> Offers {
         self.factory.offers(&self.config)
+    }
+
+    fn permissions(&self) -> Result<Permissions, BuildError> {
+        self.factory.permissions(&self.config)
     }
 
     fn create(&self, settings: Settings, next: R::Next) -> Result<Arc<R::Component>, BuildError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use spanbridge_component::{
     BuildError, Component, Config, Connector, ConnectorFactory, ConnectorOutputs, Consumer, Descriptor,
-    Exporter, ExporterFactory, Extension, ExtensionFactory, Kind, Offers, Outputs, Processor,
+    Exporter, ExporterFactory, Extension, ExtensionFactory, Kind, Offers, Outputs, Permissions, Processor,
     ProcessorFactory, Receiver, ReceiverFactory, Settings, Signal,
 };
 
@@ -40,6 +40,10 @@ pub(crate) trait Factory<R: Role>: Send + Sync + 'static {
     /// What the component does for others; only extensions do.
     fn offers(&self, _config: &Self::Config) -> Offers {
         Offers::default()
+    }
+    /// What the component needs from the Kubernetes API; only processors and exporters have been seen to need any.
+    fn permissions(&self, _config: &Self::Config) -> Result<Permissions, BuildError> {
+        Ok(Permissions::default())
     }
 }
 
@@ -136,6 +140,10 @@ impl<F: ProcessorFactory> Factory<Processors> for F {
     ) -> Result<Arc<dyn Processor>, BuildError> {
         ProcessorFactory::create(self, settings, config, next)
     }
+
+    fn permissions(&self, config: &F::Config) -> Result<Permissions, BuildError> {
+        ProcessorFactory::permissions(self, config)
+    }
 }
 
 impl<F: ExporterFactory> Factory<Exporters> for F {
@@ -147,6 +155,10 @@ impl<F: ExporterFactory> Factory<Exporters> for F {
 
     fn create(&self, settings: Settings, config: F::Config, (): ()) -> Result<Arc<dyn Exporter>, BuildError> {
         ExporterFactory::create(self, settings, config)
+    }
+
+    fn permissions(&self, config: &F::Config) -> Result<Permissions, BuildError> {
+        ExporterFactory::permissions(self, config)
     }
 }
 

@@ -1,4 +1,5 @@
-//! A small HTTP/1.1 client on `hyper`, for what components ask of the world beside telemetry: tokens, keys, metadata.
+//! A small HTTP/1.1 client on `hyper`, for what components ask of the world beside telemetry: tokens, keys, metadata. And,
+//! in [`server`], its counterpart for what the world asks of the process.
 //!
 //! ```text
 //! Request ─▶ Client: resolve ─▶ connect (TCP or unix socket) ─▶ TLS if https ─▶ hyper ─▶ Response, read to its end
@@ -14,6 +15,7 @@ mod client;
 mod error;
 mod exchange;
 mod request;
+pub mod server;
 
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,8 @@ use super::stream::{READ_AHEAD_BYTES, Session, Stream};
 use super::{TlsError, identity, trust};
 use crate::log_gate::LogGate;
 
+/// What needs no word in a handshake: it is what HTTPS is without ALPN.
+const HTTP1: &[u8] = b"http/1.1";
 /// Time that a client has for its side of the handshake.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Handshakes under way at a time; further clients are turned away, so that slow ones cannot take every connection of the
@@ -56,6 +58,11 @@ impl Acceptor {
         Ok(Self { protocol, config, slots: Semaphore::new(HANDSHAKES_MAX), gates: Default::default() })
     }
 
+    /// Whether the protocol that a client chose (ALPN) will do. Clients of HTTP/1.1 may leave the choice out.
+    fn is_spoken(&self, chosen: Option<&[u8]>) -> bool {
+        chosen.map_or(self.protocol == HTTP1, |chosen| chosen == self.protocol)
+    }
+
     /// Logs why `peer` was refused, at a rate that peers cannot choose. Who went away without a word, as health checks do,
     /// is worth no more than a debug line.
     pub fn report(&self, error: &HandshakeError, peer: &dyn fmt::Display) {
@@ -81,7 +88,7 @@ impl Acceptor {
         let io = BufReader::with_capacity(READ_AHEAD_BYTES, socket);
         match timeout(HANDSHAKE_TIME_MAX, acceptor.accept(io).into_fallible()).await {
             Ok(Ok(mut stream)) => {
-                if stream.get_ref().1.alpn_protocol() != Some(self.protocol) {
+                if !self.is_spoken(stream.get_ref().1.alpn_protocol()) {
                     let _ = timeout(LINGER_MAX, stream.shutdown()).await;
                     return Err(HandshakeError::no_protocol(Side::Server));
                 }

@@ -42,6 +42,28 @@ service:
     metrics: {receivers: [count, in], exporters: [out]}
 ";
 
+#[tokio::test(start_paused = true)]
+async fn the_pipelines_are_ready_from_the_last_start_until_just_before_the_first_stop() {
+    let (mut graph, _, board) = graph(&line("{shutdown: hang}", "", ""));
+    let readiness = board.cell().readiness();
+    assert_eq!(*readiness.borrow(), None);
+    graph.start().await.unwrap();
+    assert!(readiness.borrow().is_some());
+    let shutdown = graph.shutdown(TIMEOUT);
+    let mut shutdown = std::pin::pin!(shutdown);
+    assert!(timeout(Duration::from_millis(1), &mut shutdown).await.is_err(), "the receiver hangs");
+    assert_eq!(*readiness.borrow(), None);
+    shutdown.await;
+}
+
+#[tokio::test]
+async fn a_start_that_fails_is_never_ready() {
+    let (mut graph, _, board) = graph(&line("{start: fail}", "", ""));
+    assert!(graph.start().await.is_err());
+    assert_eq!(*board.cell().readiness().borrow(), None);
+    graph.shutdown(TIMEOUT).await;
+}
+
 #[tokio::test]
 async fn starts_from_the_end_and_stops_from_the_beginning() {
     let (mut graph, recorder, _) = graph(&line("", "", ""));

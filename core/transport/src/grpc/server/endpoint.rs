@@ -15,7 +15,7 @@ use super::socket::Socket;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Endpoint {
+pub(crate) enum Endpoint {
     /// A host, empty for every address, and a port.
     Tcp { host: String, port: u16 },
     /// Path of a unix socket.
@@ -24,7 +24,7 @@ pub(super) enum Endpoint {
 
 /// A listening socket.
 #[derive(Debug)]
-pub(super) enum Listener {
+pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix { listener: UnixListener, path: PathBuf },
 }
@@ -32,7 +32,7 @@ pub(super) enum Listener {
 // === impl Endpoint ===
 
 impl Endpoint {
-    pub(super) fn parse(text: &str, transport: Transport) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, transport: Transport) -> Result<Self, String> {
         if text.is_empty() {
             return Err("endpoint must not be empty".to_owned());
         }
@@ -60,7 +60,7 @@ impl Endpoint {
     }
 
     /// Listens.
-    pub(super) async fn listen(&self, transport: Transport) -> io::Result<Listener> {
+    pub(crate) async fn listen(&self, transport: Transport) -> io::Result<Listener> {
         match self {
             Endpoint::Tcp { host, port } => {
                 let addresses = addresses(host, *port, transport).await?;
@@ -149,7 +149,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
 
 impl Listener {
     /// Where it really listens: `127.0.0.1:4317`, `[::]:4317`, `/run/otlp.sock`.
-    pub(super) fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         match self {
             Listener::Tcp(listener) => {
                 listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string())
@@ -158,7 +158,7 @@ impl Listener {
         }
     }
 
-    pub(super) async fn accept(&self) -> io::Result<(Socket, Peer)> {
+    pub(crate) async fn accept(&self) -> io::Result<(Socket, Peer)> {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;

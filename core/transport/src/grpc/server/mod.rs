@@ -44,8 +44,9 @@ pub use config::{Keepalive, KeepaliveEnforcement, KeepaliveParameters, ServerCon
 pub use handler::{Peer, Reply, Route, UnaryHandler, UnaryRequest};
 
 use self::admission::Window;
-use self::endpoint::{Endpoint, Listener};
+pub(crate) use self::endpoint::{Endpoint, Listener};
 use self::keepalive::Rules;
+pub(crate) use self::socket::Socket;
 use crate::auth::ServerAuth;
 use crate::log_gate::LogGate;
 use crate::tls::Acceptor;
@@ -62,6 +63,13 @@ const ALPN: &[u8] = b"h2";
 pub struct ListenError {
     endpoint: String,
     reason: String,
+}
+
+impl ListenError {
+    /// Why nobody listens at `endpoint`.
+    pub(crate) fn new(endpoint: &str, reason: String) -> Self {
+        Self { endpoint: endpoint.to_owned(), reason }
+    }
 }
 
 /// A running gRPC server. Dropping it closes the listener and cuts every connection.
@@ -128,7 +136,7 @@ impl Server {
         auth: Option<ServerAuth>,
         on_death: impl FnOnce(String) + Send + 'static,
     ) -> Result<Self, ListenError> {
-        let failed = |reason: String| ListenError { endpoint: config.endpoint.clone(), reason };
+        let failed = |reason: String| ListenError::new(&config.endpoint, reason);
         if config.auth.is_on() && auth.is_none() {
             return Err(failed("no authenticator was given, and without one nobody may come in".to_owned()));
         }

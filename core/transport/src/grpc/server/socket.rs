@@ -11,7 +11,7 @@ use crate::tls::Stream;
 
 /// An accepted connection.
 #[derive(Debug)]
-pub(super) enum Socket {
+pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
     /// TLS over one of the others.

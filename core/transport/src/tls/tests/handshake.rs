@@ -268,3 +268,34 @@ async fn a_peer_that_says_nothing_is_given_up() {
     far.write_all(b"\x16\x03\x01").await.unwrap();
     assert!(acceptor.accept(near).await.unwrap_err().to_string().contains("in time (i/o timeout)"));
 }
+
+#[tokio::test]
+async fn a_client_of_http1_may_leave_the_protocol_out_and_one_of_http2_may_not() {
+    let authority = Authority::new("our CA");
+    let issued = authority.issue("localhost");
+    for (protocol, is_accepted) in [(b"http/1.1".as_slice(), true), (H2, false)] {
+        let acceptor = Acceptor::new(&server(&issued), protocol).unwrap();
+        let (near, far) = duplex(1 << 16);
+        let config =
+            rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into());
+        let config = config.with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots(&authority)).with_no_client_auth();
+        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+        let (accepted, _) = timeout(BOUND, async {
+            tokio::join!(acceptor.accept(far), connector.connect("localhost".try_into().unwrap(), near))
+        })
+        .await
+        .unwrap();
+        assert_eq!(accepted.is_ok(), is_accepted);
+    }
+}
+
+fn roots(authority: &Authority) -> rustls::RootCertStore {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject as _;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(authority.pem().as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    roots
+}

@@ -23,5 +23,5 @@ pub use object::{HasMetadata, Metadata, Object, Owner, or_default, seconds};
 pub use pace::Throttle;
 pub use query::{Query, Resource};
 pub use reflector::{Link, Observer, reflect};
-pub use rule::Rule;
+pub use rule::{Rule, WATCH_VERBS};
 pub use send::get;

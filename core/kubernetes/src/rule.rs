@@ -2,9 +2,8 @@
 
 use crate::query::Resource;
 
-/// What is done to everything that is watched. `get` is not needed for a watch; it is what roles usually grant with it,
-/// and what the documentation of the Go collector asks for.
-const WATCH_VERBS: [&str; 3] = ["get", "list", "watch"];
+/// What is done to everything that is watched. Roles usually grant `get` with it, which nobody asks for here.
+pub const WATCH_VERBS: [&str; 2] = ["list", "watch"];
 
 /// The permission for resources of one API group, as a rule of a `Role` or `ClusterRole` has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +12,7 @@ pub struct Rule {
     pub api_group: &'static str,
     /// Such as `pods`; sorted.
     pub resources: Vec<&'static str>,
-    /// What may be done: `get`, `list` and `watch` for what is watched, `get` for what is only read.
+    /// What may be done: `list` and `watch` for what is watched, `get` for what is only read.
     pub verbs: Vec<&'static str>,
 }
 

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use spanbridge_component::{
-    BuildError, Consumer, Descriptor, Processor, ProcessorFactory, Settings, Signal, Stability, Unsupported,
+    BuildError, Consumer, Descriptor, Permissions, Processor, ProcessorFactory, Settings, Signal, Stability,
+    Unsupported,
 };
 
 use crate::Config;
 use crate::processor::K8sAttributesProcessor;
+use crate::rbac;
 
 /// Makes `k8s_attributes` processors.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,6 +38,10 @@ impl ProcessorFactory for Factory {
                 },
             ],
         }
+    }
+
+    fn permissions(&self, config: &Config) -> Result<Permissions, BuildError> {
+        rbac::permissions(config).map_err(|error| BuildError(error.to_string()))
     }
 
     fn create(

@@ -1,65 +1,42 @@
 //! The permissions that a configuration needs.
 
-use std::collections::BTreeMap;
-
-pub use spanbridge_kubernetes::Rule;
+use spanbridge_component::Permissions;
+use spanbridge_kubernetes::WATCH_VERBS;
 
 use crate::config::Config;
 use crate::plan::Plan;
-use crate::resource::Resource;
-
-/// Everything that a configuration needs, by where it has to be granted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Permissions {
-    /// For a `ClusterRole`.
-    pub cluster: Vec<Rule>,
-    /// For a `Role` in each of these namespaces.
-    pub namespaces: BTreeMap<String, Vec<Rule>>,
-}
 
 /// What `config` needs, and nothing beyond it.
 ///
 /// # Errors
 /// A regular expression of the configuration that is none.
 pub fn permissions(config: &Config) -> Result<Permissions, regex::Error> {
-    let plan = Plan::new(config)?;
-    let mut needed = Permissions::default();
-    for watch in &plan.watches {
-        let rules = match &watch.namespace {
-            Some(namespace) => needed.namespaces.entry(namespace.clone()).or_default(),
-            None => &mut needed.cluster,
-        };
-        add(rules, watch.resource);
+    let mut needed = Permissions::new();
+    for watch in &Plan::new(config)?.watches {
+        let resource = watch.resource;
+        needed.need(watch.namespace.as_deref(), resource.group(), resource.plural(), &WATCH_VERBS);
     }
     Ok(needed)
 }
 
-fn add(rules: &mut Vec<Rule>, resource: Resource) {
-    let plural = resource.plural();
-    if let Some(rule) = rules.iter_mut().find(|rule| rule.api_group == resource.group()) {
-        if !rule.resources.contains(&plural) {
-            rule.resources.push(plural);
-            rule.resources.sort_unstable();
-        }
-        return;
-    }
-    rules.push(Rule::to_watch(resource.api()));
-    rules.sort_by_key(|rule| rule.api_group);
-}
-
 #[cfg(test)]
 mod tests {
+    use spanbridge_component::Rule;
+
     use super::*;
 
     fn needed(yaml: &str) -> (String, Vec<(String, String)>) {
         let config: Config = spanbridge_config::from_yaml(yaml).unwrap_or_else(|e| panic!("{e}"));
         let short = |rules: &[Rule]| {
-            let rule = |rule: &Rule| format!("{}/{}", rule.api_group, rule.resources.join("+"));
+            let rule = |rule: &Rule| {
+                assert_eq!(rule.verbs, ["list", "watch"]);
+                format!("{}/{}", rule.api_group, rule.resources.join("+"))
+            };
             rules.iter().map(rule).collect::<Vec<_>>().join(" ")
         };
         let permissions = permissions(&config).unwrap();
-        let namespaces = permissions.namespaces.iter().map(|(name, rules)| (name.clone(), short(rules)));
-        (short(&permissions.cluster), namespaces.collect())
+        let namespaces = permissions.namespaces().map(|(name, rules)| (name.to_owned(), short(&rules)));
+        (short(&permissions.cluster()), namespaces.collect())
     }
 
     #[test]

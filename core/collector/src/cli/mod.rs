@@ -2,6 +2,7 @@
 
 mod components;
 mod print_config;
+mod rbac;
 
 use std::io::{self, Write};
 
@@ -50,6 +51,11 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// About Kubernetes.
+    K8s {
+        #[command(subcommand)]
+        command: K8sCommand,
+    },
     /// Generate telemetry and send it to an OTLP endpoint.
     Telemetrygen(Box<spanbridge_telemetrygen::Args>),
 }
@@ -58,6 +64,25 @@ enum Command {
 enum ConfigCommand {
     /// Print the JSON schema of the whole configuration.
     Schema,
+}
+
+#[derive(Debug, Subcommand)]
+enum K8sCommand {
+    /// Print the roles that the configuration needs, and no more, as manifests.
+    Rbac(RbacArgs),
+}
+
+/// What `k8s rbac` is told.
+#[derive(Debug, Args)]
+struct RbacArgs {
+    #[command(flatten)]
+    sources: SourceArgs,
+    /// Name of the roles and bindings.
+    #[arg(long, default_value = BUILD.command)]
+    name: String,
+    /// The account that gets the roles; without it there are no bindings.
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    service_account: Option<rbac::ServiceAccount>,
 }
 
 /// Where the configuration comes from.
@@ -130,6 +155,7 @@ impl Cli {
             Some(Command::Config { command: ConfigCommand::Schema }) => {
                 print(&format!("{:#}\n", registry().schema()))
             }
+            Some(Command::K8s { command: K8sCommand::Rbac(args) }) => rbac::print_roles(&registry(), args),
             Some(Command::Telemetrygen(args)) => {
                 let shutdown = control.shutdown().clone();
                 spanbridge_telemetrygen::run(*args, shutdown).await.map(drop).map_err(Error::Telemetrygen)

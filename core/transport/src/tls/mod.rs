@@ -31,6 +31,7 @@ pub use config::{ClientTls, ServerTls, TPM_UNSUPPORTED, TlsSettings};
 pub use explain::HandshakeError;
 pub use opening::Opening;
 pub use server::Acceptor;
+pub(crate) use stream::READ_AHEAD_BYTES;
 pub use stream::{Session, Stream};
 
 pub(crate) use explain::explained;

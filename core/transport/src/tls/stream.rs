@@ -6,7 +6,7 @@ use tokio::io::BufReader;
 use super::opening::Opening;
 
 /// Bytes read ahead below TLS. rustls reads 4 KiB at a time by itself, which is a system call for a quarter of a record.
-pub(super) const READ_AHEAD_BYTES: usize = 32 * 1024;
+pub(crate) const READ_AHEAD_BYTES: usize = 32 * 1024;
 
 /// A connection after its handshake.
 pub type Stream<S> = tokio_rustls::TlsStream<BufReader<Opening<S>>>;

@@ -23,7 +23,7 @@ use super::budget::{ByteBudget, Reservation};
 use super::call::Refusal;
 use super::limits::{
     ADMISSION_TIME_MAX, CALL_BYTES, CONNECTION_BYTES, CONNECTION_WINDOW_BYTES, CONNECTION_WINDOW_MIN,
-    FRAME_BYTES, connection_budget_bytes,
+    FRAME_BYTES, TLS_BYTES, connection_budget_bytes,
 };
 use crate::grpc::{Code, Status};
 
@@ -45,17 +45,23 @@ pub(super) struct Window {
     pub(super) bytes: u32,
     /// The largest frame.
     pub(super) frame_bytes: u32,
+    /// What is charged for it and for the rest of its connection.
+    standing_bytes: usize,
     _charge: Standing,
 }
 
 impl Window {
-    /// The window of a new connection, as large as memory allows; `None` if there is no room for any.
-    pub(super) fn open(memory: &Account, frame_bytes: u32) -> Option<Self> {
+    /// The window of a new connection, as large as memory allows; `None` if there is no room for any. `is_secured` says
+    /// that there will be TLS below it.
+    pub(super) fn open(memory: &Account, frame_bytes: u32, is_secured: bool) -> Option<Self> {
         let limit = memory.limit();
+        let connection = CONNECTION_BYTES + if is_secured { TLS_BYTES } else { 0 };
+        let cost = |bytes: u32, frame_bytes: u32| connection + bytes as usize + frame_bytes as usize;
         let window = |bytes: u32, ceiling: usize| {
             let frame_bytes = frame_bytes.min(bytes / 2).max(*FRAME_BYTES.start());
-            let charge = memory.try_charge(cost(bytes, frame_bytes), ceiling)?;
-            Some(Self { bytes, frame_bytes, _charge: charge.into_standing() })
+            let standing_bytes = cost(bytes, frame_bytes);
+            let charge = memory.try_charge(standing_bytes, ceiling)?;
+            Some(Self { bytes, frame_bytes, standing_bytes, _charge: charge.into_standing() })
         };
         let mut bytes = CONNECTION_WINDOW_BYTES;
         while bytes > CONNECTION_WINDOW_MIN {
@@ -69,10 +75,6 @@ impl Window {
         let capacity = memory.capacity();
         window(CONNECTION_WINDOW_MIN, capacity.saturating_add(capacity / CONNECTIONS_EXCESS_PART))
     }
-}
-
-fn cost(window_bytes: u32, frame_bytes: u32) -> usize {
-    CONNECTION_BYTES.saturating_add(window_bytes as usize).saturating_add(frame_bytes as usize)
 }
 
 /// What the calls of one connection ask.
@@ -133,7 +135,7 @@ impl Gate {
             memory,
             messages: ByteBudget::new(connection_budget_bytes(message_bytes_max)),
             window_bytes: window.bytes as usize,
-            standing_bytes: cost(window.bytes, window.frame_bytes) + CALL_BYTES,
+            standing_bytes: window.standing_bytes + CALL_BYTES,
             received: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             receiving: AtomicUsize::new(0),

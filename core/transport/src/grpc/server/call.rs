@@ -16,7 +16,7 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
 use spanbridge_component::{AuthData, AuthRequest};
 use spanbridge_pdata::memory::Charge;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
@@ -24,8 +24,8 @@ use super::Shared;
 use super::admission::{Admitted, Gate, out_of_budget};
 use super::handler::{Peer, Reply, Route, UnaryRequest, split_path};
 use super::limits::{
-    ADMISSION_TIME_MAX, BODY_TIME_MAX, COPY_BYTES_MAX, OWN_TASK_BYTES, SLOW_BODY_BYTES_PER_SECOND,
-    SLOW_BODY_CHECK, SLOW_INTERVAL_BYTES,
+    ADMISSION_TIME_MAX, BODY_TIME_MAX, COPY_BYTES_MAX, DISCARD_BYTES_MAX, DISCARD_TIME_MAX, OWN_TASK_BYTES,
+    SLOW_BODY_BYTES_PER_SECOND, SLOW_BODY_CHECK, SLOW_INTERVAL_BYTES,
 };
 use crate::auth::ServerAuth;
 use crate::grpc::compression::Encoding;
@@ -74,24 +74,54 @@ pub(super) async fn serve(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) -> bool {
-    let (head, body) = request.into_parts();
-    let mut outcome = pin!(outcome(caller, head, body));
-    let outcome = poll_fn(|cx| {
-        if let Poll::Ready(outcome) = outcome.as_mut().poll(cx) {
-            return Poll::Ready(outcome);
-        }
-        // A reset, or the end of the connection, cancels the call by dropping it.
-        respond.poll_reset(cx).map(|_| Err(Refusal::Gone))
-    })
-    .await;
+    let (head, mut body) = request.into_parts();
+    let outcome = {
+        let mut outcome = pin!(outcome(caller, head, &mut body));
+        poll_fn(|cx| {
+            if let Poll::Ready(outcome) = outcome.as_mut().poll(cx) {
+                return Poll::Ready(outcome);
+            }
+            // A reset, or the end of the connection, cancels the call by dropping it.
+            respond.poll_reset(cx).map(|_| Err(Refusal::Gone))
+        })
+        .await
+    };
     // An error means that the client has gone in the meantime.
     match outcome {
         Ok(reply) => send_reply(&mut respond, reply).is_ok(),
-        Err(refusal) => send_refusal(&mut respond, refusal).is_ok(),
+        Err(Refusal::Gone) => true,
+        Err(refusal) => {
+            let was_sent = send_refusal(&mut respond, refusal).is_ok();
+            // The usual body is over, and needs no allocation.
+            if !body.is_end_stream() {
+                Box::pin(discard(&mut body)).await;
+            }
+            was_sent
+        }
     }
 }
 
-async fn outcome(caller: Arc<Caller>, head: request::Parts, body: RecvStream) -> Result<Reply, Refusal> {
+/// Reads on after a refusal, until the client has heard of it. Resetting the stream at once would make what is on its way
+/// arrive at a stream that HTTP/2 forgets after a while, and enough of that counts as an attack and costs the client its
+/// connection.
+async fn discard(body: &mut RecvStream) {
+    let all = async {
+        // What was read and not given back.
+        let held = body.flow_control().used_capacity();
+        let _ = body.flow_control().release_capacity(held);
+        let mut left = DISCARD_BYTES_MAX;
+        while let Some(Ok(chunk)) = body.data().await {
+            let _ = body.flow_control().release_capacity(chunk.len());
+            match left.checked_sub(chunk.len()) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    let _ = timeout(DISCARD_TIME_MAX, all).await;
+}
+
+async fn outcome(caller: Arc<Caller>, head: request::Parts, body: &mut RecvStream) -> Result<Reply, Refusal> {
     check_protocol(&head)?;
     check_route(&caller, head.uri.path())?;
     let start = Instant::now();
@@ -278,7 +308,7 @@ fn request_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
 
 async fn receive_in_time(
     caller: &Caller,
-    body: RecvStream,
+    body: &mut RecvStream,
     start: Instant,
     deadline: Option<Instant>,
 ) -> Result<(Message, Admitted), Refusal> {
@@ -313,7 +343,7 @@ async fn receive_in_time(
 }
 
 async fn receive(
-    mut body: RecvStream,
+    body: &mut RecvStream,
     message_bytes_max: usize,
     gate: &Gate,
     received: &AtomicUsize,
@@ -331,7 +361,7 @@ async fn receive(
             let compressed = assembler.is_compressed();
             admitted = gate.try_admit(declared, compressed)?;
             if admitted.is_none() {
-                let (room, came) = gate.wait(&mut body, (declared, compressed), len).await?;
+                let (room, came) = gate.wait(body, (declared, compressed), len).await?;
                 admitted = Some(room);
                 len += came.len();
                 assembler.push(came.into())?;

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use crate::tls::READ_AHEAD_BYTES;
+
 /// Connections of one server; more are closed as soon as they are accepted.
 pub(super) const CONNECTIONS_MAX: usize = 8192;
 /// Connections that the kernel holds until they are accepted.
@@ -32,6 +34,10 @@ pub(super) const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 pub(super) const CONNECTION_WINDOW_MIN: u32 = 65_535;
 /// What a connection costs beside what it receives: the state of HTTP/2, its task, what is gathered to be written.
 pub(super) const CONNECTION_BYTES: usize = 32 * 1024;
+/// What TLS holds for a connection beside that: what it reads ahead, and a record on its way in each direction.
+pub(super) const TLS_BYTES: usize = READ_AHEAD_BYTES + 2 * TLS_RECORD_BYTES;
+/// The largest record, RFC 8446 5.2: 2^14 bytes and what encryption adds.
+const TLS_RECORD_BYTES: usize = 16 * 1024 + 256;
 /// What a call costs beside its message: its headers, its stream, its future.
 pub(super) const CALL_BYTES: usize = 4 * 1024;
 /// How long a message waits for memory before it is refused. Shorter than clients commonly wait for an answer (5 s
@@ -55,6 +61,15 @@ pub(super) const PENDING_RESETS_MAX: usize = 100;
 pub(super) const REMEMBERED_RESETS_MAX: usize = CONCURRENT_STREAMS_DEFAULT as usize;
 /// Streams that we reset because of a client's protocol errors; more end the connection.
 pub(super) const ERROR_RESETS_MAX: usize = 256;
+/// What is read and thrown away of the body of a refused call, and for how long: what a client can have on its way before it
+/// hears of the refusal. Then its stream is reset.
+pub(super) const DISCARD_BYTES_MAX: usize = STREAM_WINDOW_BYTES as usize;
+/// See [`DISCARD_BYTES_MAX`].
+pub(super) const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
+/// What `h2` takes from a connection's budget of small DATA frames for one of them, at most, until it is read. Out of it, the
+/// connection is closed: its default, half the window, would let some hundred small requests that wait for their
+/// authentication or for memory cost the client its connection where memory is limited.
+const SMALL_FRAME_BYTES: usize = 256;
 /// Largest messages that fit into the budget of a connection at the same time.
 const BUDGET_MESSAGES: usize = 16;
 /// Messages from this size on, and compressed ones, are handled in a task of their own, so that one connection can
@@ -71,6 +86,12 @@ pub(super) const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Largest `write_buffer_size`.
 pub(super) const WRITE_BUFFER_BYTES_MAX: i64 = 64 * 1024 * 1024;
+
+/// The budget of small DATA frames of a connection: two for each call, or half the window if that is more.
+pub(super) fn small_frames_budget_bytes(concurrent_streams: u32, window_bytes: u32) -> usize {
+    let calls = usize::try_from(concurrent_streams).unwrap_or(usize::MAX);
+    calls.saturating_mul(2 * SMALL_FRAME_BYTES).max(window_bytes as usize / 2)
+}
 
 /// Bytes that the messages of one connection may take, from the declared length on until the call is answered. Calls
 /// beyond it are refused with `UNAVAILABLE`, to be tried again.

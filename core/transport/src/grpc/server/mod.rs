@@ -100,6 +100,7 @@ enum Phase {
 struct Shared {
     handler: Arc<dyn UnaryHandler>,
     h2: h2::server::Builder,
+    concurrent_streams: u32,
     frame_bytes: u32,
     memory: Account,
     auth: Option<ServerAuth>,
@@ -209,6 +210,7 @@ impl Shared {
             handler,
             h2,
             frame_bytes: config.frame_bytes(),
+            concurrent_streams: config.concurrent_streams(),
             memory,
             auth,
             tls: None,
@@ -236,7 +238,7 @@ impl Shared {
             }
             return None;
         };
-        let Some(window) = Window::open(&self.memory, self.frame_bytes) else {
+        let Some(window) = Window::open(&self.memory, self.frame_bytes, self.tls.is_some()) else {
             self.memory.note_refusal();
             if let Some(held_back) = self.memory_gate.open() {
                 let memory = self.memory.usage();
@@ -250,7 +252,9 @@ impl Shared {
     /// HTTP/2 for a connection that may receive what `window` says.
     fn h2_for(&self, window: &Window) -> h2::server::Builder {
         let mut h2 = self.h2.clone();
-        h2.max_frame_size(window.frame_bytes).initial_connection_window_size(window.bytes);
+        h2.max_frame_size(window.frame_bytes)
+            .initial_connection_window_size(window.bytes)
+            .data_frame_budget(limits::small_frames_budget_bytes(self.concurrent_streams, window.bytes));
         h2
     }
 

@@ -2,7 +2,10 @@
 
 use spanbridge_pdata::memory::SEGMENT_BYTES;
 
-use super::super::limits::{ADMISSION_TIME_MAX, CALL_BYTES, CONNECTION_WINDOW_MIN, SLOW_BODY_CHECK};
+use super::super::admission::Window;
+use super::super::limits::{
+    ADMISSION_TIME_MAX, CALL_BYTES, CONNECTION_WINDOW_MIN, SLOW_BODY_CHECK, TLS_BYTES,
+};
 use super::*;
 
 const KEEP: &str = "/test.Service/Keep";
@@ -275,4 +278,64 @@ async fn connections_are_charged_and_one_too_many_gets_no_further() {
         4 << 20,
         "with much memory the window is large"
     );
+}
+
+/// More than HTTP/2 forgives of late data to streams that it has reset, and more calls than it remembers resets of.
+const MANY: usize = 1500;
+
+#[tokio::test(start_paused = true)]
+async fn late_data_to_many_refused_calls_does_not_cost_the_connection() {
+    let (rig, memory) = rig(100_000);
+    let mut client = rig.client().await;
+    for _ in 0..MANY.div_ceil(500) {
+        let mut refused = Vec::new();
+        for _ in 0..500 {
+            let (response, mut stream) = client.open(post(KEEP)).await;
+            stream.send_data(framed(false, &[1; 300_000]).slice(..5), false).unwrap();
+            refused.push((response, stream));
+        }
+        let mut late = Vec::new();
+        for (response, stream) in refused {
+            assert_eq!(answer(response).await.code(), Some(Code::ResourceExhausted));
+            late.push(stream);
+        }
+        for mut stream in late {
+            stream.send_data(Bytes::from_static(&[1; 1000]), true).expect("the stream was not reset");
+        }
+    }
+    assert_eq!(keep(&client, b"fine", false).await.unwrap().code(), Some(Code::Ok));
+    rig.service.kept.lock().unwrap().clear();
+    settle().await;
+    assert_eq!(memory.used(), CONNECTION);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_body_of_a_refused_call_is_not_read_for_long() {
+    let (rig, _) = rig(100_000);
+    let mut client = rig.client().await;
+    let (response, mut stream) = client.open(post(KEEP)).await;
+    stream.send_data(framed(false, &[1; 300_000]).slice(..5), false).unwrap();
+    assert_eq!(answer(response).await.code(), Some(Code::ResourceExhausted));
+    let reset = timeout(BOUND, std::future::poll_fn(|cx| stream.poll_reset(cx))).await.unwrap();
+    assert_eq!(reset.unwrap(), h2::Reason::NO_ERROR);
+    // One that sends without end is cut at the bytes.
+    let (response, mut stream) = client.open(post(KEEP)).await;
+    let start = tokio::time::Instant::now();
+    let body = framed(false, &vec![1; 3_000_000]);
+    let sent = send_all(&mut stream, body.clone());
+    let (answer, ()) = tokio::join!(answer(response), sent);
+    assert_eq!(answer.code(), Some(Code::ResourceExhausted));
+    assert!(start.elapsed() < super::super::limits::DISCARD_TIME_MAX, "{:?}", start.elapsed());
+    assert_eq!(keep(&client, b"fine", false).await.unwrap().code(), Some(Code::Ok));
+}
+
+#[test]
+fn a_connection_with_tls_is_charged_for_what_tls_holds() {
+    let memory = Account::new();
+    let _limit = memory.limit_to(1 << 20);
+    let plain = Window::open(&memory, 16_384, false).unwrap();
+    let without = memory.used();
+    drop(plain);
+    let _secured = Window::open(&memory, 16_384, true).unwrap();
+    assert_eq!(memory.used(), without + TLS_BYTES);
 }

@@ -11,7 +11,9 @@ use divan::counter::{BytesCount, ItemsCount};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use prost::Message;
-use spanbridge_pdata::{Attribute, InvalidUtf8, ItemEdit, Payload, Signal, count_items, sample};
+use spanbridge_pdata::{
+    Attribute, Attributes, EditAttributes, InvalidUtf8, Item, ItemEdit, Payload, Signal, count_items, sample,
+};
 
 const SPANS: usize = 100;
 
@@ -72,6 +74,39 @@ fn insert_two_resource_attributes(bencher: Bencher<'_, '_>) {
             }
         })
     });
+}
+
+/// Puts an attribute into every item.
+struct Upsert(Attribute);
+
+impl EditAttributes for Upsert {
+    fn item(&mut self, _: Item<'_>, attributes: &mut Attributes<'_>) {
+        attributes.upsert(&self.0);
+    }
+}
+
+/// Looks for an attribute in every item, in vain.
+struct Miss;
+
+impl EditAttributes for Miss {
+    fn item(&mut self, _: Item<'_>, attributes: &mut Attributes<'_>) {
+        attributes.delete("no.such.key");
+    }
+}
+
+#[divan::bench]
+fn upsert_an_attribute_of_every_item(bencher: Bencher<'_, '_>) {
+    let payload = payload();
+    let mut upsert = Upsert(Attribute::new("deployment.environment", "production"));
+    counted(bencher, payload.len(), SPANS)
+        .bench_local(|| black_box(&payload).edit_item_attributes(&mut upsert));
+}
+
+#[divan::bench]
+fn look_for_an_attribute_of_every_item_in_vain(bencher: Bencher<'_, '_>) {
+    let payload = payload();
+    counted(bencher, payload.len(), SPANS)
+        .bench_local(|| black_box(&payload).edit_item_attributes(&mut Miss));
 }
 
 #[divan::bench]

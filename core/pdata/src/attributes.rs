@@ -1,4 +1,4 @@
-//! The attributes of a resource: looking at them and editing them without touching the others' bytes.
+//! The attributes of a resource or an item: looking at them and editing them without touching the others' bytes.
 
 use std::sync::Arc;
 
@@ -6,12 +6,9 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::value::{MAX_VALUE_DEPTH, Value, ValueRef, encode_key_value, key_of, text};
-use crate::wire::{Fields, len_field_size, len_key, put_varint};
+use crate::wire::{Fields, len_field_size, len_key, put_len_field};
 
-/// Field number of the attributes in a `Resource`.
-const ATTRIBUTES: u32 = 1;
-
-/// An attribute that is serialized once and then put into any number of resources. Cloning copies handles.
+/// An attribute that is serialized once and then put into any number of resources or items. Cloning copies handles.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attribute {
     /// The content of the `KeyValue` message.
@@ -43,15 +40,15 @@ impl Attribute {
     }
 }
 
-/// One field of a resource, as the editor sees it.
+/// A piece of the message that has the attributes, as the editor sees it.
 #[derive(Debug, Clone)]
 enum Entry<'a> {
     /// An attribute as it came: its key and the content of its `KeyValue`.
     Kept { key: &'a [u8], pair: &'a [u8] },
     /// An attribute that was put in.
     Put(Attribute),
-    /// Any other field of the resource, with its key and length.
-    Other(&'a [u8]),
+    /// Other fields of the message, one after the other, with their keys and lengths.
+    Others(&'a [u8]),
 }
 
 impl Entry<'_> {
@@ -59,7 +56,7 @@ impl Entry<'_> {
         match self {
             Entry::Kept { key, .. } => Some(key),
             Entry::Put(attribute) => Some(attribute.key.as_bytes()),
-            Entry::Other(_) => None,
+            Entry::Others(_) => None,
         }
     }
 
@@ -67,27 +64,39 @@ impl Entry<'_> {
         match self {
             Entry::Kept { key, pair } => Some((key, pair)),
             Entry::Put(attribute) => Some((attribute.key.as_bytes(), &attribute.pair)),
-            Entry::Other(_) => None,
+            Entry::Others(_) => None,
         }
     }
 }
 
-/// The attributes of one resource, open for editing.
+/// The attributes of one resource or item, open for editing.
 ///
 /// Nothing is parsed before the first look, and nothing is rewritten before the first change. Keys should be unique;
 /// where they are not, the first attribute with a key is the one that is read and changed, and deleting removes all.
 #[derive(Debug)]
 pub struct Attributes<'a> {
+    /// The field number of the attributes.
+    number: u32,
     pieces: SmallVec<[&'a [u8]; 1]>,
-    /// The fields of the resource, parsed at the first look.
-    entries: Option<SmallVec<[Entry<'a>; 16]>>,
+    /// What the message consists of; empty before the first look.
+    entries: SmallVec<[Entry<'a>; 16]>,
+    parsed: bool,
     changed: bool,
 }
 
 impl<'a> Attributes<'a> {
-    /// The attributes of a resource given in these pieces, usually one.
-    pub(crate) fn new(pieces: SmallVec<[&'a [u8]; 1]>) -> Self {
-        Self { pieces, entries: None, changed: false }
+    /// The attributes in field `number` of a message given in these pieces, usually one.
+    pub(crate) fn new(number: u32, pieces: SmallVec<[&'a [u8]; 1]>) -> Self {
+        Self { number, pieces, entries: SmallVec::new(), parsed: false, changed: false }
+    }
+
+    /// Goes on to the attributes in field `number` of another message, in the memory that was used for the last.
+    pub(crate) fn reset(&mut self, number: u32, message: &'a [u8]) {
+        self.number = number;
+        self.pieces.clear();
+        self.pieces.push(message);
+        self.entries.clear();
+        (self.parsed, self.changed) = (false, false);
     }
 
     /// The value of the attribute with this key.
@@ -156,8 +165,13 @@ impl<'a> Attributes<'a> {
     }
 
     fn entries(&mut self) -> &mut SmallVec<[Entry<'a>; 16]> {
-        let pieces = &self.pieces;
-        self.entries.get_or_insert_with(|| pieces.iter().flat_map(|piece| parse(piece)).collect())
+        if !self.parsed {
+            self.parsed = true;
+            for piece in &self.pieces {
+                parse(self.number, piece, &mut self.entries);
+            }
+        }
+        &mut self.entries
     }
 
     /// Whether anything was changed.
@@ -165,37 +179,44 @@ impl<'a> Attributes<'a> {
         self.changed
     }
 
-    /// Size of the content of the edited resource in bytes.
+    /// Size of the content of the edited message in bytes.
     pub(crate) fn encoded_len(&mut self) -> usize {
+        let key = len_key(self.number);
         let sizes = self.entries().iter().map(|entry| match (entry, entry.pair()) {
-            (_, Some((_, pair))) => len_field_size(len_key(ATTRIBUTES), pair.len()),
-            (Entry::Other(raw), _) => raw.len(),
+            (_, Some((_, pair))) => len_field_size(key, pair.len()),
+            (Entry::Others(raw), _) => raw.len(),
             _ => 0,
         });
         sizes.sum()
     }
 
-    /// Appends the content of the edited resource.
+    /// Appends the content of the edited message.
     pub(crate) fn encode(&mut self, out: &mut Vec<u8>) {
+        let number = self.number;
         for entry in self.entries() {
             if let Some((_, pair)) = entry.pair() {
-                put_varint(out, u64::from(len_key(ATTRIBUTES)));
-                put_varint(out, pair.len() as u64);
-                out.extend_from_slice(pair);
-            } else if let Entry::Other(raw) = entry {
+                put_len_field(out, number, pair);
+            } else if let Entry::Others(raw) = entry {
                 out.extend_from_slice(raw);
             }
         }
     }
 }
 
-fn parse(resource: &[u8]) -> impl Iterator<Item = Entry<'_>> {
-    Fields::new(resource).map(|field| {
-        if field.is_len(ATTRIBUTES) {
-            let pair = field.content(resource);
-            Entry::Kept { key: key_of(pair), pair }
-        } else {
-            Entry::Other(field.raw(resource))
+fn parse<'a>(number: u32, message: &'a [u8], entries: &mut SmallVec<[Entry<'a>; 16]>) {
+    let (mut others, mut end) = (0, 0);
+    for field in Fields::new(message) {
+        if field.is_len(number) {
+            if others < field.start {
+                entries.extend(message.get(others..field.start).map(Entry::Others));
+            }
+            let pair = field.content(message);
+            entries.push(Entry::Kept { key: key_of(pair), pair });
+            others = field.end;
         }
-    })
+        end = field.end;
+    }
+    if others < end {
+        entries.extend(message.get(others..end).map(Entry::Others));
+    }
 }

@@ -3,7 +3,10 @@
 use std::num::NonZeroUsize;
 
 use crate::wire::{put_len_field, steps};
-use crate::{Attribute, Fault, InvalidUtf8, ItemEdit, Payload, Signal, SplitPart};
+use crate::{
+    Attribute, Attributes, EditAttributes, Fault, InvalidUtf8, Item, ItemEdit, MetricView, Payload,
+    ScopeView, Signal, SplitPart,
+};
 
 const ONE: NonZeroUsize = NonZeroUsize::MIN;
 
@@ -40,6 +43,29 @@ fn wide(signal: Signal, resources: usize) -> Payload {
     accept(signal, pair.repeat(resources / 2))
 }
 
+/// Puts an attribute into every second item, and looks at names on the way.
+struct EverySecond {
+    attribute: Attribute,
+    odd: bool,
+}
+
+impl EditAttributes for EverySecond {
+    fn scope(&mut self, scope: ScopeView<'_>) -> bool {
+        scope.name().is_empty() && scope.version().is_empty()
+    }
+
+    fn metric(&mut self, metric: MetricView<'_>) -> bool {
+        metric.name().is_empty()
+    }
+
+    fn item(&mut self, _: Item<'_>, attributes: &mut Attributes<'_>) {
+        self.odd = !self.odd;
+        if self.odd {
+            attributes.upsert(&self.attribute);
+        }
+    }
+}
+
 type Operation = fn(Payload) -> usize;
 type Input = fn(Signal, usize) -> Payload;
 
@@ -62,6 +88,11 @@ fn operations() -> Vec<(&'static str, Operation)> {
         ("edit resources", |payload| {
             let attribute = Attribute::new("a", true);
             payload.edit_resources(|resource| resource.upsert(&attribute)).len()
+        }),
+        ("edit the attributes of every second item", |payload| {
+            payload
+                .edit_item_attributes(&mut EverySecond { attribute: Attribute::new("a", true), odd: false })
+                .len()
         }),
         ("deal items out to seven parts", |payload| {
             let mut turn = 0;

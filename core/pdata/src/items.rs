@@ -1,5 +1,6 @@
 //! Edits of single items: keep, drop or replace each one's bytes.
 
+mod attributes;
 mod fields;
 mod partition;
 
@@ -13,6 +14,9 @@ use crate::shape::{Level, copy_header, metric_data};
 use crate::validate::validate;
 use crate::wire::{Fields, len_key};
 use crate::{Payload, Signal};
+
+pub use attributes::EditAttributes;
+pub use fields::{MetricView, ScopeView};
 
 /// The message type of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

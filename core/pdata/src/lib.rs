@@ -30,7 +30,7 @@ mod wire;
 
 pub use attributes::{Attribute, Attributes};
 pub use codec::Decoded;
-pub use items::{Item, ItemEdit, ItemKind};
+pub use items::{EditAttributes, Item, ItemEdit, ItemKind, MetricView, ScopeView};
 pub use malformed::{Fault, Malformed};
 pub use payload::{InvalidUtf8, Payload, Received};
 pub use resources::ResourceView;

@@ -148,7 +148,7 @@ impl<'a> Parts<'a> {
             copied = part.end;
         }
         others.extend(message.get(copied..));
-        Self { attributes: Attributes::new(pieces), others, before: before.unwrap_or(0) }
+        Self { attributes: Attributes::new(ATTRIBUTES, pieces), others, before: before.unwrap_or(0) }
     }
 
     /// The sizes of the resource and of the whole `ResourceX`, without their keys and lengths.

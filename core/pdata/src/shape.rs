@@ -107,19 +107,26 @@ pub(crate) struct MetricData {
 /// The data that counts of a metric: of several alternatives the last, of several pieces of it all that follow one
 /// another. `None` for a metric without data.
 pub(crate) fn metric_data(metric: &Bytes) -> Option<MetricData> {
-    let mut pieces: Vec<Field> = Vec::new();
-    for field in Fields::new(metric).filter(|field| Level::Metric.is_child(field)) {
-        if pieces.first().is_some_and(|first| first.number != field.number) {
-            pieces.clear();
-        }
-        pieces.push(field);
-    }
+    let start = metric_data_start(metric);
+    let children = Fields::new(metric).filter(|field| Level::Metric.is_child(field));
+    let pieces: Vec<Field> = children.filter(|field| field.start >= start).collect();
     let number = pieces.first()?.number;
     let content = match pieces.as_slice() {
         [field] => metric.slice(field.value..field.end),
         pieces => pieces.iter().flat_map(|field| field.content(metric)).copied().collect::<Vec<u8>>().into(),
     };
     Some(MetricData { number, content })
+}
+
+/// Where the data that counts of a metric begins: what stands before is discarded when another alternative is set.
+pub(crate) fn metric_data_start(metric: &[u8]) -> usize {
+    let (mut number, mut start) = (0, 0);
+    for field in Fields::new(metric).filter(|field| Level::Metric.is_child(field)) {
+        if number != field.number {
+            (number, start) = (field.number, field.start);
+        }
+    }
+    start
 }
 
 /// Copies the fields of a message that are not its children.

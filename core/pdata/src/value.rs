@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use crate::wire::{Field, Fields, WireType, put_len_field, put_varint};
 
 /// Lists and maps inside one another that are written or read by this module; what lies deeper is left out as
-/// [`Value::Empty`]. With 32 levels of maps an attribute value reaches the 100 messages that protobuf decoders allow.
-pub const MAX_VALUE_DEPTH: usize = 32;
+/// [`Value::Empty`]. Each level of maps is three messages; with 31 of them the value of a data point's attribute, which
+/// begins in the eighth, is just within the 100 messages that protobuf decoders allow.
+pub const MAX_VALUE_DEPTH: usize = 31;
 
 /// An attribute value, or a log body: OTLP's `AnyValue`.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -84,6 +84,22 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Puts `value` in the place of the varint of `width` bytes at `at`; what follows moves if it needs more or fewer.
+pub(crate) fn replace_varint(out: &mut Vec<u8>, at: usize, width: usize, value: u64) {
+    if width != varint_len(value) {
+        let mut varint = Vec::with_capacity(MAX_VARINT_LEN);
+        put_varint(&mut varint, value);
+        out.splice(at..at + width, varint);
+        return;
+    }
+    for (index, byte) in out.iter_mut().skip(at).take(width).enumerate() {
+        let more = if index + 1 < width { 0x80 } else { 0 };
+        #[expect(clippy::cast_possible_truncation, reason = "the low seven bits are what is wanted")]
+        let bits = (value >> (7 * index)) as u8 & 0x7f;
+        *byte = bits | more;
+    }
+}
+
 /// Size of a length-delimited field with this key and `len` bytes of content.
 #[inline]
 pub(crate) const fn len_field_size(key: u32, len: usize) -> usize {
@@ -218,6 +234,18 @@ mod tests {
             assert_eq!(ours, theirs);
             assert_eq!(varint_len(value), ours.len());
             assert_eq!(read_varint(&ours, 0), Some((value, ours.len())));
+        }
+    }
+
+    #[test]
+    fn a_varint_is_replaced_in_its_place_whatever_its_width() {
+        for (old, new) in [(1, 2), (1, 300), (300, 301), (300, 1), (16384, u64::MAX), (u64::MAX, 0)] {
+            let mut out = vec![7];
+            put_varint(&mut out, old);
+            out.push(9);
+            replace_varint(&mut out, 1, varint_len(old), new);
+            assert_eq!(read_varint(&out, 1), Some((new, out.len() - 1)), "{old} {new}");
+            assert_eq!((out[0], out.last()), (7, Some(&9)));
         }
     }
 

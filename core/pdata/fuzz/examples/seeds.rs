@@ -6,7 +6,8 @@ use std::path::Path;
 use spanbridge_pdata::{Signal, sample};
 use spanbridge_pdata_fuzz::TAPE;
 
-const TARGETS: [&str; 6] = ["validate", "count_merge", "split", "resources", "items", "repair"];
+const TARGETS: [&str; 7] =
+    ["validate", "count_merge", "split", "resources", "items", "item_attributes", "repair"];
 const TAPES: u64 = 200;
 
 fn main() -> std::io::Result<()> {

@@ -2,28 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use spanbridge_pdata::Value;
-use spanbridge_pdata_fuzz::generate::KEYS;
-use spanbridge_pdata_fuzz::model::AttributeEdit;
-use spanbridge_pdata_fuzz::{Input, check_invariant, model, nodes};
-
-/// An edit chosen by a byte.
-fn edit(choice: u8) -> AttributeEdit {
-    let key = KEYS[usize::from(choice >> 4) % KEYS.len()];
-    let value = match choice & 3 {
-        0 => Value::Str("text".to_owned()),
-        1 => Value::Int(-1),
-        2 => Value::List(vec![Value::Bool(true), Value::Empty]),
-        _ => Value::Map(vec![("k".to_owned(), Value::Double(0.5))]),
-    };
-    match choice >> 2 & 3 {
-        0 => AttributeEdit::Insert(key, value),
-        1 => AttributeEdit::Upsert(key, value),
-        2 => AttributeEdit::Update(key, value),
-        _ if choice & 1 == 0 => AttributeEdit::Delete(key),
-        _ => AttributeEdit::RetainStrings,
-    }
-}
+use spanbridge_pdata_fuzz::{Input, attribute_edit, check_invariant, model, nodes};
 
 fuzz_target!(|data: &[u8]| {
     let Some(input) = Input::new(data) else { return };
@@ -44,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(view.schema_url(), node.schema_url);
     }
 
-    let edits = input.choices.map(edit);
+    let edits = input.choices.map(attribute_edit);
     let edited = payload.edit_resources(|attributes| {
         for edit in &edits {
             edit.apply(attributes);

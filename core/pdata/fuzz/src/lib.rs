@@ -9,8 +9,9 @@ pub mod model;
 #[path = "../../tests/properties/repair_model.rs"]
 pub mod repair_model;
 
-use generate::Oddities;
-use spanbridge_pdata::{InvalidUtf8, Payload, Signal};
+use generate::{KEYS, Oddities};
+use model::AttributeEdit;
+use spanbridge_pdata::{InvalidUtf8, Payload, Signal, Value};
 
 /// Set in the option byte if the rest is a tape for the generator instead of a request.
 pub const TAPE: u8 = 0x80;
@@ -77,4 +78,22 @@ pub fn check_invariant(payload: &Payload) {
 /// The tree of a payload.
 pub fn nodes(payload: &Payload) -> Vec<model::ResourceNode> {
     model::nodes(payload.decode().expect("a payload can be decoded"))
+}
+
+/// An edit of attributes chosen by a byte.
+pub fn attribute_edit(choice: u8) -> AttributeEdit {
+    let key = KEYS[usize::from(choice >> 4) % KEYS.len()];
+    let value = match choice & 3 {
+        0 => Value::Str("text".to_owned()),
+        1 => Value::Int(-1),
+        2 => Value::List(vec![Value::Bool(true), Value::Empty]),
+        _ => Value::Map(vec![("k".to_owned(), Value::Double(0.5))]),
+    };
+    match choice >> 2 & 3 {
+        0 => AttributeEdit::Insert(key, value),
+        1 => AttributeEdit::Upsert(key, value),
+        2 => AttributeEdit::Update(key, value),
+        _ if choice & 1 == 0 => AttributeEdit::Delete(key),
+        _ => AttributeEdit::RetainStrings,
+    }
 }

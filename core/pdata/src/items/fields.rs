@@ -16,13 +16,41 @@ const SPAN_TRACE_ID: u32 = 1;
 const SPAN_NAME: u32 = 5;
 const SPAN_KIND: u32 = 6;
 /// Field numbers of a `LogRecord`.
+const LOG_SEVERITY_NUMBER: u32 = 2;
 const LOG_SEVERITY_TEXT: u32 = 3;
 const LOG_BODY: u32 = 5;
 const LOG_TRACE_ID: u32 = 9;
 
+/// An instrumentation scope, as it stands in the payload.
+#[derive(Debug, Clone, Copy)]
+pub struct ScopeView<'a>(pub(super) &'a [u8]);
+
+impl<'a> ScopeView<'a> {
+    /// The name; empty if there is none. Each call walks over all items of the scope.
+    pub fn name(&self) -> &'a str {
+        text(scope_text(self.0, SCOPE_NAME))
+    }
+
+    /// The version; empty if there is none. Each call walks over all items of the scope.
+    pub fn version(&self) -> &'a str {
+        text(scope_text(self.0, SCOPE_VERSION))
+    }
+}
+
+/// A metric, as it stands in the payload.
+#[derive(Debug, Clone, Copy)]
+pub struct MetricView<'a>(pub(super) &'a [u8]);
+
+impl<'a> MetricView<'a> {
+    /// The name; empty if there is none.
+    pub fn name(&self) -> &'a str {
+        text(last(self.0, METRIC_NAME))
+    }
+}
+
 impl ItemKind {
     /// Field number of the attributes.
-    const fn attributes(self) -> u32 {
+    pub(super) const fn attributes(self) -> u32 {
         match self {
             Self::Span | Self::HistogramDataPoint => 9,
             Self::LogRecord => 6,
@@ -46,7 +74,7 @@ impl<'a> Item<'a> {
     pub fn name(&self) -> &'a str {
         match (self.kind, self.metric) {
             (ItemKind::Span, _) => text(last(self.bytes, SPAN_NAME)),
-            (_, Some(metric)) => text(last(metric, METRIC_NAME)),
+            (_, Some(metric)) => MetricView(metric).name(),
             _ => "",
         }
     }
@@ -54,12 +82,12 @@ impl<'a> Item<'a> {
     /// The number of the kind of a span (`SpanKind`: 1 internal, 2 server, 3 client, 4 producer, 5 consumer); 0 if it has
     /// none, and for other items.
     pub fn span_kind(&self) -> i32 {
-        if self.kind != ItemKind::Span {
-            return 0;
-        }
-        let kinds = Fields::new(self.bytes).filter(|f| f.number == SPAN_KIND && f.wire == WireType::Varint);
-        #[expect(clippy::cast_possible_truncation, reason = "an enum is the low 32 bits of its varint")]
-        kinds.last().map_or(0, |field| field.varint(self.bytes) as i32)
+        if self.kind == ItemKind::Span { number(self.bytes, SPAN_KIND) } else { 0 }
+    }
+
+    /// The number of the severity of a log record; 0 if it has none, and for other items.
+    pub fn severity_number(&self) -> i32 {
+        if self.kind == ItemKind::LogRecord { number(self.bytes, LOG_SEVERITY_NUMBER) } else { 0 }
     }
 
     /// The severity of a log record as its source words it.
@@ -100,12 +128,12 @@ impl<'a> Item<'a> {
 
     /// The name of the item's scope.
     pub fn scope_name(&self) -> &'a str {
-        text(scope_text(self.scope, SCOPE_NAME))
+        ScopeView(self.scope).name()
     }
 
     /// The version of the item's scope.
     pub fn scope_version(&self) -> &'a str {
-        text(scope_text(self.scope, SCOPE_VERSION))
+        ScopeView(self.scope).version()
     }
 }
 
@@ -113,6 +141,13 @@ impl<'a> Item<'a> {
 fn last(message: &[u8], number: u32) -> &[u8] {
     let fields = Fields::new(message).filter(|field| field.is_len(number));
     fields.last().map_or(&[], |field| field.content(message))
+}
+
+/// The enum in field `number`.
+fn number(message: &[u8], number: u32) -> i32 {
+    let fields = Fields::new(message).filter(|f| f.number == number && f.wire == WireType::Varint);
+    #[expect(clippy::cast_possible_truncation, reason = "an enum is the low 32 bits of its varint")]
+    fields.last().map_or(0, |field| field.varint(message) as i32)
 }
 
 /// The pieces of the scope in a `ScopeX`, usually one.

@@ -1,10 +1,10 @@
-//! Resource views and edits.
+//! Resource views, and edits of the attributes of resources and items.
 
 use proptest::prelude::*;
-use spanbridge_pdata::{Attribute, Payload, Signal, Value};
+use spanbridge_pdata::{Attribute, Attributes, EditAttributes, Item, Payload, Signal, Value};
 
 use crate::generate::KEYS;
-use crate::model::AttributeEdit;
+use crate::model::{AttributeEdit, ItemAttributeEdit};
 use crate::{accept, check_invariant, model, payload, signals, tapes};
 
 fn values() -> impl Strategy<Value = Value> {
@@ -53,6 +53,34 @@ proptest! {
         check_invariant(&edited)?;
         prop_assert_eq!(edited.items(), payload.items());
         prop_assert_eq!(model::canonical(&edited), model::encode(&model::request(signal, nodes)));
+    }
+
+    #[test]
+    fn attribute_edits_of_items_do_to_bytes_what_they_do_to_trees(
+        signal in signals(),
+        tape in tapes(),
+        edits in prop::collection::vec(edits(), 0..5),
+        turns in prop::collection::vec(prop::bool::weighted(0.8), 1..6),
+    ) {
+        let payload = payload(signal, &tape);
+        let mut edit = ItemAttributeEdit::new(edits, turns);
+        let mut nodes = model::nodes(payload.decode().unwrap());
+        edit.clone().apply_to_model(&mut nodes);
+        let edited = payload.edit_item_attributes(&mut edit);
+        check_invariant(&edited)?;
+        prop_assert_eq!(edited.items(), payload.items());
+        prop_assert_eq!(model::canonical(&edited), model::encode(&model::request(signal, nodes)));
+    }
+
+    #[test]
+    fn the_editor_of_items_shows_what_the_items_have(signal in signals(), tape in tapes()) {
+        let payload = payload(signal, &tape);
+        let mut look = Look::default();
+        let unchanged = payload.edit_item_attributes(&mut look);
+        prop_assert_eq!(look.items, payload.items());
+        for (after, before) in unchanged.segments().iter().zip(payload.segments()) {
+            prop_assert_eq!(after.as_ptr(), before.as_ptr());
+        }
     }
 
     #[test]
@@ -105,6 +133,71 @@ proptest! {
     }
 }
 
+/// Compares what the editor shows with what the item shows, and counts.
+#[derive(Default)]
+struct Look {
+    items: usize,
+}
+
+impl EditAttributes for Look {
+    fn item(&mut self, item: Item<'_>, attributes: &mut Attributes<'_>) {
+        self.items += 1;
+        let seen: Vec<_> = attributes.iter().map(|(key, value)| (key.to_owned(), value.to_value())).collect();
+        let expected: Vec<_> =
+            item.attributes().map(|(key, value)| (key.to_owned(), value.to_value())).collect();
+        assert_eq!(format!("{seen:?}"), format!("{expected:?}"));
+        for key in KEYS {
+            let seen = attributes.get(key).map(|value| value.to_value());
+            assert_eq!(
+                format!("{seen:?}"),
+                format!("{:?}", item.attribute(key).map(|value| value.to_value()))
+            );
+        }
+    }
+}
+
+/// Puts an attribute into every item whose name it is given, and looks no further elsewhere.
+struct Upsert<'a>(&'a Attribute, &'a str);
+
+impl EditAttributes for Upsert<'_> {
+    fn item(&mut self, item: Item<'_>, attributes: &mut Attributes<'_>) {
+        if item.name() == self.1 {
+            attributes.upsert(self.0);
+        }
+    }
+}
+
+#[test]
+fn untouched_items_stay_byte_for_byte_and_lengths_grow_by_a_byte_where_they_must() {
+    let attribute = Attribute::new("b", true);
+    let added = [0x4a, 7, 0x0a, 1, b'b', 0x12, 2, 0x10, 1];
+    // Span { name: "x", unknown 100 } and, with over-long lengths, Span { name: "y" }, in a scope of 120 bytes.
+    let touched = [0x12, 7, 0x2a, 1, b'x', 0xa0, 0x06, 0x81, 0];
+    let untouched = [0x12, 0x84, 0, 0x2a, 0x81, 0, b'y'];
+    let url = [&[0x1a, 102][..], &[b'u'; 102]].concat();
+    let scope = [&[0x12, 120][..], &touched, &untouched, &url].concat();
+    let payload = accept(Signal::Traces, [&[0x0a, 122][..], &scope].concat());
+    let edited = payload.edit_item_attributes(&mut Upsert(&attribute, "x"));
+    let touched = [&[0x12, 16][..], &touched[2..], &added].concat();
+    let scope = [&[0x12, 0x81, 1][..], &touched, &untouched, &url].concat();
+    assert_eq!(edited.segments().concat(), [&[0x0a, 0x84, 1][..], &scope].concat());
+}
+
+#[test]
+fn data_that_another_alternative_replaced_is_not_edited() {
+    // Metric { gauge { point }, sum { point {}, point {} } }: the gauge is gone for whoever decodes it.
+    let metric = [0x2a, 2, 0x0a, 0, 0x3a, 4, 0x0a, 0, 0x0a, 0];
+    let metric = [&[0x12, 10][..], &metric].concat();
+    let payload = accept(Signal::Metrics, [&[0x0a, 14, 0x12, 12][..], &metric].concat());
+    let mut look = Look::default();
+    let _ = payload.edit_item_attributes(&mut look);
+    assert_eq!((look.items, payload.items()), (2, 2));
+    let edited = payload.edit_item_attributes(&mut Upsert(&Attribute::new("b", true), ""));
+    let bytes = edited.segments().concat();
+    assert_eq!(bytes.windows(4).filter(|bytes| bytes == &[0x2a, 2, 0x0a, 0]).count(), 1, "{bytes:?}");
+    assert_eq!(bytes.windows(3).filter(|bytes| bytes == &[0x0a, 1, b'b']).count(), 2);
+}
+
 #[test]
 fn unknown_fields_and_untouched_resources_stay_byte_for_byte() {
     // ResourceSpans { Resource { KeyValue {}, unknown 100: [7, 7] } }
@@ -125,16 +218,25 @@ fn unknown_fields_and_untouched_resources_stay_byte_for_byte() {
 }
 
 #[test]
-fn values_nested_too_deeply_are_cut_off() {
+fn values_nested_too_deeply_are_cut_off_wherever_they_are_put() {
     let mut value = Value::Int(1);
     for _ in 0..200 {
         value = Value::Map(vec![("k".to_owned(), value)]);
     }
     let attribute = Attribute::new("deep", value);
-    let payload = accept(Signal::Traces, vec![0x0a, 0]);
-    let edited = payload.edit_resources(|attributes| attributes.upsert(&attribute));
-    let again = accept(Signal::Traces, edited.segments().concat());
-    assert!(Payload::decode(&again).is_ok());
+    // An empty item in every place: a span, a log record, a point of each kind of metric.
+    let points = [5, 7, 9, 10, 11].map(|number: u8| [0x12, 4, number << 3 | 2, 2, 0x0a, 0]).concat();
+    let points = [&[0x0a, 32, 0x12, 30][..], &points].concat();
+    let item = vec![0x0a, 4, 0x12, 2, 0x12, 0];
+    for (signal, request) in [(Signal::Traces, item.clone()), (Signal::Logs, item), (Signal::Metrics, points)]
+    {
+        let payload = accept(signal, request);
+        let edited = payload.edit_resources(|attributes| attributes.upsert(&attribute));
+        let edited = edited.edit_item_attributes(&mut Upsert(&attribute, ""));
+        let again = accept(signal, edited.segments().concat());
+        assert!(Payload::decode(&again).is_ok());
+        assert!(again.len() > (payload.items() + 1) * 31 * 6);
+    }
 }
 
 #[test]

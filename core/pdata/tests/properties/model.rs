@@ -9,7 +9,10 @@ use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, ScopeMetr
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
-use spanbridge_pdata::{Attribute, Attributes, Decoded, Payload, Signal, Value};
+use spanbridge_pdata::{
+    Attribute, Attributes, Decoded, EditAttributes, Item, MetricView, Payload, ResourceView, ScopeView,
+    Signal, Value,
+};
 
 /// A `ResourceX` of any signal.
 #[derive(Debug, Clone)]
@@ -289,7 +292,7 @@ fn metric_head(entry: &Entry) -> Option<Vec<u8>> {
     Some(metric.encode_to_vec())
 }
 
-/// An edit of the attributes of a resource.
+/// An edit of the attributes of a resource or an item.
 #[derive(Debug, Clone)]
 pub enum AttributeEdit {
     Insert(&'static str, Value),
@@ -318,38 +321,120 @@ impl AttributeEdit {
         }
     }
 
-    /// Does it to a tree.
+    /// Does it to the resource of a tree; one without a resource gets it when an attribute is put in.
     pub fn apply_to_model(&self, resource: &mut Option<Resource>) {
-        let attributes = resource.as_mut().map(|resource| &mut resource.attributes);
-        let find = |attributes: &[KeyValue], key: &str| attributes.iter().position(|pair| pair.key == key);
+        if let Some(resource) = resource {
+            return self.apply_to_pairs(&mut resource.attributes);
+        }
+        let mut attributes = Vec::new();
+        self.apply_to_pairs(&mut attributes);
+        if !attributes.is_empty() {
+            *resource = Some(Resource { attributes, ..Resource::default() });
+        }
+    }
+
+    /// Does it to attributes of a tree.
+    pub fn apply_to_pairs(&self, attributes: &mut Vec<KeyValue>) {
         match self {
             Self::Insert(key, value) | Self::Update(key, value) | Self::Upsert(key, value) => {
-                let found = attributes.as_ref().and_then(|attributes| find(attributes, key));
+                let found = attributes.iter().position(|pair| pair.key == *key);
                 let pair =
                     KeyValue { key: (*key).to_owned(), value: Some(any_value(value)), ..KeyValue::default() };
-                match (self, found, attributes) {
-                    (Self::Update(..) | Self::Upsert(..), Some(at), Some(attributes)) => {
-                        attributes[at] = pair;
-                    }
-                    (Self::Insert(..) | Self::Upsert(..), None, _) => {
-                        resource.get_or_insert_default().attributes.push(pair);
-                    }
+                match (self, found) {
+                    (Self::Update(..) | Self::Upsert(..), Some(at)) => attributes[at] = pair,
+                    (Self::Insert(..) | Self::Upsert(..), None) => attributes.push(pair),
                     _ => {}
                 }
             }
-            Self::Delete(key) => {
-                if let Some(attributes) = attributes {
-                    attributes.retain(|pair| pair.key != *key);
+            Self::Delete(key) => attributes.retain(|pair| pair.key != *key),
+            Self::RetainStrings => attributes.retain(|pair| {
+                let value = pair.value.as_ref().and_then(|value| value.value.as_ref());
+                matches!(value, Some(any_value::Value::StringValue(_)))
+            }),
+        }
+    }
+}
+
+/// The attributes of every item of an entry.
+pub fn item_attributes(entry: &mut Entry) -> Vec<&mut Vec<KeyValue>> {
+    match entry {
+        Entry::Span(span) => vec![&mut span.attributes],
+        Entry::Log(record) => vec![&mut record.attributes],
+        Entry::Metric(metric) => match &mut metric.data {
+            None => Vec::new(),
+            Some(Data::Gauge(data)) => data.data_points.iter_mut().map(|p| &mut p.attributes).collect(),
+            Some(Data::Sum(data)) => data.data_points.iter_mut().map(|p| &mut p.attributes).collect(),
+            Some(Data::Histogram(data)) => data.data_points.iter_mut().map(|p| &mut p.attributes).collect(),
+            Some(Data::ExponentialHistogram(data)) => {
+                data.data_points.iter_mut().map(|p| &mut p.attributes).collect()
+            }
+            Some(Data::Summary(data)) => data.data_points.iter_mut().map(|p| &mut p.attributes).collect(),
+        },
+    }
+}
+
+/// Edits the attributes of items on bytes and on a tree in the same way: some resources, scopes, metrics and items, in
+/// turn, are left alone.
+#[derive(Debug, Clone)]
+pub struct ItemAttributeEdit {
+    pub edits: Vec<AttributeEdit>,
+    /// Who is edited, in turn.
+    pub turns: Vec<bool>,
+    turn: usize,
+}
+
+impl ItemAttributeEdit {
+    pub fn new(edits: Vec<AttributeEdit>, turns: Vec<bool>) -> Self {
+        Self { edits, turns, turn: 0 }
+    }
+
+    fn is_next(&mut self) -> bool {
+        let next = self.turns.get(self.turn % self.turns.len().max(1));
+        self.turn += 1;
+        next.copied().unwrap_or(true)
+    }
+
+    /// Does it to a tree.
+    pub fn apply_to_model(mut self, nodes: &mut [ResourceNode]) {
+        for node in nodes {
+            if !self.is_next() {
+                continue;
+            }
+            for scope in &mut node.scopes {
+                if !self.is_next() {
+                    continue;
+                }
+                for entry in &mut scope.entries {
+                    if matches!(entry, Entry::Metric(_)) && !self.is_next() {
+                        continue;
+                    }
+                    for attributes in item_attributes(entry) {
+                        if self.is_next() {
+                            self.edits.iter().for_each(|edit| edit.apply_to_pairs(attributes));
+                        }
+                    }
                 }
             }
-            Self::RetainStrings => {
-                if let Some(attributes) = attributes {
-                    attributes.retain(|pair| {
-                        let value = pair.value.as_ref().and_then(|value| value.value.as_ref());
-                        matches!(value, Some(any_value::Value::StringValue(_)))
-                    });
-                }
-            }
+        }
+    }
+}
+
+impl EditAttributes for ItemAttributeEdit {
+    fn resource(&mut self, _: ResourceView<'_>) -> bool {
+        self.is_next()
+    }
+
+    fn scope(&mut self, _: ScopeView<'_>) -> bool {
+        self.is_next()
+    }
+
+    fn metric(&mut self, _: MetricView<'_>) -> bool {
+        self.is_next()
+    }
+
+    fn item(&mut self, _: Item<'_>, attributes: &mut Attributes<'_>) {
+        if self.is_next() {
+            self.edits.iter().for_each(|edit| edit.apply(attributes));
         }
     }
 }

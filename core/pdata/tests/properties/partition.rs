@@ -101,7 +101,7 @@ proptest! {
                 let scope_pairs = scope.scope.map(|s| s.attributes).unwrap_or_default();
                 let scope_pairs = model_pairs(&scope_pairs);
                 for entry in scope.entries {
-                    expected.extend(model_fields(&entry).into_iter().map(|(id, name, kind, pairs)| {
+                    expected.extend(model_fields(entry).into_iter().map(|(id, name, kind, pairs)| {
                         (id, name, kind, pairs, scope_pairs.clone())
                     }));
                 }
@@ -121,29 +121,14 @@ fn model_pairs(pairs: &[opentelemetry_proto::tonic::common::v1::KeyValue]) -> Ve
 }
 
 /// Trace id, name, kind and attributes of the items of an entry.
-fn model_fields(entry: &Entry) -> Vec<Fields> {
-    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-    match entry {
-        Entry::Span(span) => {
-            vec![(span.trace_id.clone(), span.name.clone(), span.kind, model_pairs(&span.attributes))]
-        }
-        Entry::Log(record) => {
-            vec![(record.trace_id.clone(), String::new(), 0, model_pairs(&record.attributes))]
-        }
-        Entry::Metric(metric) => {
-            let points: Vec<_> = match &metric.data {
-                None => Vec::new(),
-                Some(Data::Gauge(data)) => data.data_points.iter().map(|p| &p.attributes).collect(),
-                Some(Data::Sum(data)) => data.data_points.iter().map(|p| &p.attributes).collect(),
-                Some(Data::Histogram(data)) => data.data_points.iter().map(|p| &p.attributes).collect(),
-                Some(Data::ExponentialHistogram(data)) => {
-                    data.data_points.iter().map(|p| &p.attributes).collect()
-                }
-                Some(Data::Summary(data)) => data.data_points.iter().map(|p| &p.attributes).collect(),
-            };
-            points.into_iter().map(|p| (Vec::new(), metric.name.clone(), 0, model_pairs(p))).collect()
-        }
-    }
+fn model_fields(mut entry: Entry) -> Vec<Fields> {
+    let (trace_id, name, kind) = match &entry {
+        Entry::Span(span) => (span.trace_id.clone(), span.name.clone(), span.kind),
+        Entry::Log(record) => (record.trace_id.clone(), String::new(), 0),
+        Entry::Metric(metric) => (Vec::new(), metric.name.clone(), 0),
+    };
+    let all = model::item_attributes(&mut entry).into_iter();
+    all.map(|pairs| (trace_id.clone(), name.clone(), kind, model_pairs(pairs))).collect()
 }
 
 #[test]

@@ -23,10 +23,11 @@ const WITHOUT_KEYS: &str = "pub struct Config {}";
 const MOST_LINES: usize = 500;
 
 /// What each folder of crates may import of ours. A crate of `core/` is named by itself.
-const MAY_IMPORT: [(&str, &[&str]); 16] = [
+const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("core/pdata", &[]),
     ("core/component", &["pdata"]),
     ("core/config", &["pdata", "component"]),
+    ("core/attributes", &["pdata", "component", "config"]),
     ("core/transport", &["pdata", "component", "config"]),
     ("core/exporterhelper", &["pdata", "component", "config"]),
     ("core/kubernetes", &["component", "config"]),
@@ -35,7 +36,7 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("core/testkit", &["pdata", "component", "config"]),
     ("core/telemetrygen", &["pdata", "component", "config", "transport"]),
     ("receivers", &["pdata", "component", "config", "transport"]),
-    ("processors", &["pdata", "component", "config", "transport", "kubernetes"]),
+    ("processors", &["pdata", "component", "config", "transport", "attributes", "kubernetes"]),
     ("exporters", &["pdata", "component", "config", "transport", "exporterhelper", "otlp", "kubernetes"]),
     ("connectors", &["pdata", "component", "config"]),
     ("extensions", &["pdata", "component", "config", "transport"]),

@@ -9,6 +9,7 @@ pub fn registry() -> Registry {
         .receiver(nop_receiver::Factory)
         .receiver(otlp_receiver::Factory)
         // Processors
+        .processor(attributes_processor::Factory)
         .processor(batch_processor::Factory)
         .processor(k8s_attributes_processor::Factory)
         .processor(memory_limiter_processor::Factory::default())

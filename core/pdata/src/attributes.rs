@@ -122,13 +122,16 @@ impl<'a> Attributes<'a> {
         true
     }
 
-    /// Replaces the attribute with this key in its place if there is one; says whether it did.
+    /// Replaces the attribute with this key in its place if there is one; says whether there is. To replace an attribute by
+    /// the same is no change.
     pub fn update(&mut self, attribute: &Attribute) -> bool {
         let Some(index) = self.position(&attribute.key) else { return false };
-        if let Some(entry) = self.entries().get_mut(index) {
+        if let Some(entry) = self.entries().get_mut(index)
+            && entry.pair().is_none_or(|(_, pair)| *pair != *attribute.pair)
+        {
             *entry = Entry::Put(attribute.clone());
+            self.changed = true;
         }
-        self.changed = true;
         true
     }
 
@@ -142,6 +145,11 @@ impl<'a> Attributes<'a> {
     /// Removes every attribute with this key; says whether there was one.
     pub fn delete(&mut self, key: &str) -> bool {
         self.remove_if(|entry| entry.key() == Some(key.as_bytes()))
+    }
+
+    /// Removes the attributes for whose keys `keep` says no.
+    pub fn retain_keys(&mut self, mut keep: impl FnMut(&str) -> bool) {
+        self.remove_if(|entry| entry.key().is_some_and(|key| !keep(text(key))));
     }
 
     /// Removes the attributes for which `keep` says no.

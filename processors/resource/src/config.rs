@@ -2,10 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use spanbridge_attributes::{ActionConfig, validate};
 use spanbridge_component::{Problems, Validate};
-use spanbridge_config::AnyValue;
-
-use crate::compile::compile;
 
 /// Configuration of the `resource` processor (reference: contrib-components, C).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -16,58 +14,8 @@ pub struct Config {
     pub attributes: Vec<ActionConfig>,
 }
 
-/// One action on the attributes of every resource.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct ActionConfig {
-    /// The key of the attribute to act on. Required, except for `delete` and `hash` with a `pattern`.
-    pub key: String,
-
-    /// What to do: `insert` (if the key is absent), `update` (if it is there), `upsert` (in any case), `delete`, `hash`
-    /// (SHA-256 in hexadecimal), `extract` (named groups of a pattern become attributes) or `convert`. Case does not
-    /// matter.
-    pub action: String,
-
-    /// The value to put in, with the type it has in YAML. For `insert`, `update` and `upsert`.
-    pub value: AnyValue,
-
-    /// The key of the attribute to copy the value from. Without such an attribute nothing is done.
-    pub from_attribute: String,
-
-    /// What to take from the request: `metadata.<key>` (a bare key means the same; several values are joined with `;`),
-    /// `auth.<attribute>` or `client.address`. Metadata needs `include_metadata: true` at the receiver, and ends at a
-    /// batch processor that does not list it. Without a value nothing is done.
-    pub from_context: String,
-
-    /// The value to put in where the source above has none.
-    pub default_value: AnyValue,
-
-    /// A regular expression. For `delete` and `hash` it selects keys, for `extract` it is matched against the value,
-    /// and all its groups must be named. It matches anywhere unless it is anchored.
-    pub pattern: String,
-
-    /// The type to convert to: `int`, `double` or `string`. A value that cannot be converted stays as it is.
-    pub converted_type: String,
-}
-
 impl Validate for Config {
     fn validate(&self, problems: &mut Problems) {
-        if self.attributes.is_empty() {
-            problems.error_at("attributes", "missing required field \"attributes\"");
-        }
-        problems.at("attributes", |problems| {
-            for (index, config) in self.attributes.iter().enumerate() {
-                let Err(fault) = compile(index, config, &mut 0) else { continue };
-                problems.at(index, |problems| {
-                    match fault.key {
-                        Some(key) => problems.error_at(key, fault.message),
-                        None => problems.error(fault.message),
-                    };
-                    if let Some(help) = fault.help {
-                        problems.help(help);
-                    }
-                });
-            }
-        });
+        validate("attributes", &self.attributes, problems);
     }
 }

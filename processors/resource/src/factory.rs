@@ -41,11 +41,11 @@ impl ProcessorFactory for Factory {
 
 #[cfg(test)]
 mod tests {
+    use spanbridge_attributes::ActionConfig;
     use spanbridge_config::AnyValue;
     use spanbridge_testkit::conformance::{Delivery, Subject};
 
     use super::*;
-    use crate::ActionConfig;
 
     fn config() -> Config {
         let insert = ActionConfig {

@@ -3,15 +3,9 @@
 //! The actions of the configuration are compiled once; what they put in is serialized once. A batch is edited by one
 //! splice for each resource, and its spans, log records and data points are never decoded.
 
-mod action;
-mod compile;
 mod config;
-mod context;
-mod convert;
 mod factory;
-mod hash;
 mod processor;
-mod text;
 
-pub use config::{ActionConfig, Config};
+pub use config::Config;
 pub use factory::Factory;

@@ -1,4 +1,4 @@
-//! Actions, compiled, and what they do to the attributes of one resource (reference: contrib-components, C.2).
+//! Actions, compiled, and what they do to the attributes of one resource or item (reference: contrib-components, C.2).
 
 use regex::Regex;
 use smallvec::SmallVec;
@@ -40,7 +40,7 @@ pub(crate) enum Mode {
 pub(crate) enum Source {
     /// It is always the same.
     Constant(Attribute),
-    /// Another attribute of the same resource.
+    /// Another attribute of the same resource or item.
     Attribute { key: Box<str>, default: Option<Attribute> },
     /// The request; looked up once for a batch and kept at `place`.
     Context { key: ContextKey, place: usize, default: Option<Attribute> },
@@ -54,22 +54,24 @@ pub(crate) struct Keys {
 }
 
 /// What the actions take from the context of one batch, by place.
-pub(crate) type FromContext = SmallVec<[Option<Attribute>; 2]>;
+#[derive(Debug)]
+pub struct FromContext(SmallVec<[Option<Attribute>; 2]>);
 
-/// What `actions` take from `context`. Allocates nothing when that is nothing.
-pub(crate) fn look_up(actions: &[Action], context: &Context) -> FromContext {
-    let from_context = actions.iter().filter_map(|action| match action {
-        Action::Put { key: target, source: Source::Context { key, default, .. }, .. } => {
-            let found = key.value(context).map(|text| Attribute::new(&**target, text));
-            Some(found.or_else(|| default.clone()))
-        }
-        _ => None,
-    });
-    from_context.collect()
+impl FromContext {
+    pub(crate) fn look_up(actions: &[Action], context: &Context) -> Self {
+        let from_context = actions.iter().filter_map(|action| match action {
+            Action::Put { key: target, source: Source::Context { key, default, .. }, .. } => {
+                let found = key.value(context).map(|text| Attribute::new(&**target, text));
+                Some(found.or_else(|| default.clone()))
+            }
+            _ => None,
+        });
+        Self(from_context.collect())
+    }
 }
 
 impl Action {
-    /// Acts on the attributes of one resource.
+    /// Acts on the attributes of one resource or item.
     pub(crate) fn apply(&self, attributes: &mut Attributes<'_>, from_context: &FromContext) {
         match self {
             Self::Put { mode, key, source } => put(*mode, key, source, attributes, from_context),
@@ -85,11 +87,15 @@ fn put(mode: Mode, key: &str, source: &Source, attributes: &mut Attributes<'_>, 
     match source {
         Source::Constant(attribute) => mode.put(attribute, attributes),
         Source::Context { place, .. } => {
-            if let Some(Some(attribute)) = from_context.get(*place) {
+            if let Some(Some(attribute)) = from_context.0.get(*place) {
                 mode.put(attribute, attributes);
             }
         }
         Source::Attribute { key: source, default } => {
+            // What would not be put in is not copied.
+            if !mode.puts(attributes.get(key).is_some()) {
+                return;
+            }
             let found = attributes.get(source).map(|value| value.to_value());
             match (found, default) {
                 (Some(value), _) => mode.put(&Attribute::new(key, value), attributes),
@@ -101,6 +107,15 @@ fn put(mode: Mode, key: &str, source: &Source, attributes: &mut Attributes<'_>, 
 }
 
 impl Mode {
+    /// Whether it puts a value in, the key being there or not.
+    fn puts(self, is_there: bool) -> bool {
+        match self {
+            Self::Insert => !is_there,
+            Self::Update => is_there,
+            Self::Upsert => true,
+        }
+    }
+
     fn put(self, attribute: &Attribute, attributes: &mut Attributes<'_>) {
         match self {
             Self::Insert => {
@@ -119,7 +134,7 @@ fn delete(keys: &Keys, attributes: &mut Attributes<'_>) {
         attributes.delete(key);
     }
     if let Some(pattern) = &keys.pattern {
-        attributes.retain(|key, _| !pattern.is_match(key));
+        attributes.retain_keys(|key| !pattern.is_match(key));
     }
 }
 
@@ -140,7 +155,8 @@ fn hash_all(keys: &Keys, attributes: &mut Attributes<'_>) {
 fn extract(key: &str, pattern: &Regex, names: &[Box<str>], attributes: &mut Attributes<'_>) {
     let extracted: Option<SmallVec<[Attribute; 4]>> =
         attributes.get(key).as_ref().and_then(ValueRef::as_str).and_then(|text| {
-            let groups = pattern.captures(text)?;
+            // The search for groups allocates also when there is no match.
+            let groups = pattern.is_match(text).then(|| pattern.captures(text))??;
             let text_of = |index| groups.get(index).map_or("", |group| group.as_str());
             let named = names.iter().enumerate();
             Some(named.map(|(index, name)| Attribute::new(&**name, text_of(index + 1))).collect())

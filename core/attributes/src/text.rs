@@ -9,7 +9,7 @@ use spanbridge_pdata::Value;
 
 /// The canonical text of a value: a text as it is, numbers in decimal, bytes in base64, lists and maps as compact JSON
 /// with sorted keys. Nothing is empty.
-pub(crate) fn text_of(value: &Value) -> String {
+pub fn text_of(value: &Value) -> String {
     match value {
         Value::Empty => String::new(),
         Value::Str(text) => text.clone(),

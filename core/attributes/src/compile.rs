@@ -1,6 +1,7 @@
 //! From what users write to actions. What is wrong is refused with the reference's texts (contrib-components, C.1).
 
 use regex::Regex;
+use spanbridge_component::{BuildError, Problems};
 use spanbridge_config::{AnyValue, nearest};
 use spanbridge_pdata::{Attribute, Value};
 
@@ -11,14 +12,25 @@ use crate::convert::Target;
 
 /// Why an action is refused.
 #[derive(Debug)]
-pub(crate) struct Fault {
+pub struct Fault {
     /// The key that is at fault; `None` for the action as a whole.
-    pub(crate) key: Option<&'static str>,
-    pub(crate) message: String,
-    pub(crate) help: Option<String>,
+    key: Option<&'static str>,
+    message: String,
+    help: Option<String>,
 }
 
 impl Fault {
+    /// Reports it to `problems`, at the place of the action.
+    pub fn report(self, problems: &mut Problems) {
+        match self.key {
+            Some(key) => problems.error_at(key, self.message),
+            None => problems.error(self.message),
+        };
+        if let Some(help) = self.help {
+            problems.help(help);
+        }
+    }
+
     fn whole(message: String) -> Self {
         Self { key: None, message, help: None }
     }
@@ -30,6 +42,12 @@ impl Fault {
     fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+}
+
+impl From<Fault> for BuildError {
+    fn from(fault: Fault) -> Self {
+        Self(fault.message)
     }
 }
 
@@ -252,7 +270,8 @@ impl Check<'_> {
     }
 }
 
-fn suggestion(name: &str, valid: &[&'static str]) -> String {
+/// What to write instead of `name`: the one that is near, or all.
+pub fn suggestion(name: &str, valid: &[&'static str]) -> String {
     match nearest(name, valid.iter().copied()) {
         Some(near) => format!("did you mean \"{near}\"?"),
         None => format!("one of {}", valid.join(", ")),
@@ -260,7 +279,7 @@ fn suggestion(name: &str, valid: &[&'static str]) -> String {
 }
 
 /// The value with the type it has in YAML.
-fn typed(value: &AnyValue) -> Value {
+pub fn typed(value: &AnyValue) -> Value {
     match value {
         AnyValue::Null => Value::Empty,
         AnyValue::Bool(value) => Value::Bool(*value),

@@ -13,6 +13,7 @@ mod peers;
 mod sink;
 
 mod architecture;
+mod attributes;
 mod auth;
 mod bad_configs;
 mod delivery;

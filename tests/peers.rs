@@ -98,8 +98,13 @@ impl Peer {
     }
 }
 
-/// `peer`, or a note that the test is skipped. Where `SPANBRIDGE_REQUIRE_PEERS` names the language, or is `1`, a failure.
-pub(crate) fn or_skip(test: &str, language: &str, peer: Result<Peer, String>) -> Option<Peer> {
+/// The real `kube-apiserver`, with an etcd in its process, or why it cannot be had.
+pub(crate) fn kube_apiserver() -> Result<PathBuf, String> {
+    present(installed().join("kube/apiserver"))
+}
+
+/// `peer`, or a note that the test is skipped. Where `SPANBRIDGE_REQUIRE_PEERS` names the peer, or is `1`, a failure.
+pub(crate) fn or_skip<T>(test: &str, language: &str, peer: Result<T, String>) -> Option<T> {
     match peer {
         Ok(peer) => Some(peer),
         Err(reason) => {

@@ -1,7 +1,7 @@
 //! TLS between real collectors, and through a real nginx, with certificates of the real openssl: what is right arrives, and
 //! each thing that is wrong has a log line that says so, a status for the client, and no span that arrives.
 
-mod pki;
+pub(crate) mod pki;
 
 use std::time::Duration;
 

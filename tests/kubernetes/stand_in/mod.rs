@@ -1,35 +1,25 @@
-//! The stand-in as tests use it.
+//! The stand-in for the API server, as tests use it.
+
+mod selector;
+mod server;
+mod store;
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
-use super::POLL;
-use super::server::serve;
-use super::store::Store;
-use crate::harness::PATIENCE;
+use super::{Asked, Grant, Kubernetes};
+use crate::tls::pki::Pki;
+use server::{serve, serve_tls, tls};
+use store::{Store, key};
 
 const TOKEN: &str = "token-1";
-
-/// One request that came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Asked {
-    pub(super) verb: &'static str,
-    pub(super) plural: String,
-    pub(super) namespace: Option<String>,
-    pub(super) query: String,
-    pub(super) metadata_only: bool,
-}
-
-/// What the account may do: API group, resource, and the namespace of a role or `None` for a cluster role.
-pub(super) type Grant = (&'static str, &'static str, Option<&'static str>);
 
 /// What the server and the test share.
 pub(super) struct Shared {
@@ -78,8 +68,9 @@ impl Shared {
         }
         let place = namespace
             .map_or("at the cluster scope".to_owned(), |name| format!("in the namespace \"{name}\""));
+        let resource = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
         Some(format!(
-            "{plural} is forbidden: User \"system:serviceaccount:observability:spanbridge\" cannot {verb} resource \
+            "{resource} is forbidden: User \"system:serviceaccount:observability:spanbridge\" cannot {verb} resource \
              \"{plural}\" in API group \"{group}\" {place}"
         ))
     }
@@ -90,6 +81,8 @@ pub(super) struct Api {
     shared: Arc<Shared>,
     address: SocketAddr,
     server: Option<JoinHandle<()>>,
+    /// The one with TLS, once there is a service account to use it.
+    tls: Option<JoinHandle<()>>,
     dir: TempDir,
 }
 
@@ -106,23 +99,9 @@ impl Api {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind the stand-in");
         let address = listener.local_addr().expect("its address");
         let server = Some(tokio::spawn(serve(listener, shared.clone())));
-        let api = Self { shared, address, server, dir: TempDir::new().expect("a folder") };
+        let api = Self { shared, address, server, tls: None, dir: TempDir::new().expect("a folder") };
         api.write_token(TOKEN);
         api
-    }
-
-    /// A kubeconfig file that leads here, with the token in a file of its own.
-    pub(super) fn kube_config(&self) -> PathBuf {
-        let path = self.dir.path().join("kubeconfig");
-        let token = self.token_path();
-        let text = format!(
-            "{{apiVersion: v1, kind: Config, current-context: test, contexts: [{{name: test, context: {{cluster: c, user: u}}}}], \
-             clusters: [{{name: c, cluster: {{server: 'http://{}'}}}}], users: [{{name: u, user: {{tokenFile: {}}}}}]}}",
-            self.address,
-            token.display()
-        );
-        fs::write(&path, text).expect("write the kubeconfig");
-        path
     }
 
     fn token_path(&self) -> PathBuf {
@@ -148,28 +127,13 @@ impl Api {
     }
 
     /// Creates or replaces an object.
-    pub(super) fn put(&self, plural: &str, object: Json) {
-        self.store().put(plural, object);
-    }
-
-    /// Grants this and nothing else.
-    pub(super) fn grant(&self, grants: &[Grant]) {
-        *self.shared.grants.lock().expect("grants") = Some(grants.to_vec());
+    pub(super) fn put(&self, plural: &str, object: Json) -> Json {
+        self.store().put(plural, object)
     }
 
     /// Turns so many requests away, each for so many seconds.
     pub(super) fn throttle(&self, requests: usize, seconds: u64) {
         *self.shared.throttle.lock().expect("throttle") = (requests, seconds);
-    }
-
-    /// The requests so far.
-    pub(super) fn requests(&self) -> Vec<Asked> {
-        self.shared.asked.lock().expect("requests").clone()
-    }
-
-    /// How many requests with this verb came for this resource.
-    pub(super) fn count(&self, verb: &str, plural: &str) -> usize {
-        self.requests().iter().filter(|asked| asked.verb == verb && asked.plural == plural).count()
     }
 
     /// Stops: connections break, and new ones are refused.
@@ -182,27 +146,84 @@ impl Api {
     }
 
     /// Listens at the same address again.
-    pub(super) fn restart(&mut self) {
+    pub(super) fn come_back(&mut self) {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_reuseaddr(true).expect("reuse the address");
         socket.bind(self.address).expect("bind the stand-in again");
         let listener = socket.listen(64).expect("listen");
         self.server = Some(tokio::spawn(serve(listener, self.shared.clone())));
     }
+}
 
-    /// Waits until `test` holds.
-    pub(super) async fn until(&self, what: &str, test: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !test(self) {
-            assert!(Instant::now() < deadline, "never: {what}; requests: {:#?}", self.requests());
-            tokio::time::sleep(POLL).await;
-        }
+impl Kubernetes for Api {
+    async fn create(&self, plural: &str, mut object: Json) -> Json {
+        let status = object.as_object_mut().and_then(|fields| fields.remove("status"));
+        let created = self.put(plural, object);
+        let Some(status) = status else { return created };
+        // As it happens in a cluster: a pod runs, and has an address, some time after it was created.
+        self.store().patch(plural, &key(&created), &json!({"status": status}))
+    }
+
+    async fn patch(&self, plural: &str, namespace: &str, name: &str, patch: Json) {
+        self.store().patch(plural, &(namespace.to_owned(), name.to_owned()), &patch);
+    }
+
+    async fn delete(&self, plural: &str, namespace: &str, name: &str) {
+        self.store().delete(plural, namespace, name);
+    }
+
+    async fn namespace(&self, name: &str, labels: Json) -> Json {
+        self.put("namespaces", json!({"metadata": {"name": name, "labels": labels}}))
+    }
+
+    async fn grant(&self, grants: &[Grant]) {
+        *self.shared.grants.lock().expect("grants") = Some(grants.to_vec());
+    }
+
+    async fn replace_token(&mut self) {
+        self.rotate_token("token-2");
+        self.store().disconnect();
+    }
+
+    async fn restart(&mut self) {
+        self.stop().await;
+        self.store().compact();
+        self.come_back();
+    }
+
+    fn kube_config(&self) -> PathBuf {
+        let path = self.dir.path().join("kubeconfig");
+        let token = self.token_path();
+        let text = format!(
+            "{{apiVersion: v1, kind: Config, current-context: test, contexts: [{{name: test, context: {{cluster: c, user: u}}}}], \
+             clusters: [{{name: c, cluster: {{server: 'http://{}'}}}}], users: [{{name: u, user: {{tokenFile: {}}}}}]}}",
+            self.address,
+            token.display()
+        );
+        fs::write(&path, text).expect("write the kubeconfig");
+        path
+    }
+
+    async fn service_account(&mut self, dir: &Path) -> SocketAddr {
+        fs::write(dir.join("token"), TOKEN).expect("write the token");
+        fs::write(dir.join("namespace"), "observability").expect("write the namespace");
+        let pki = Pki::new();
+        pki.issue("server", "kubernetes");
+        fs::copy(pki.path("ca.pem"), dir.join("ca.crt")).expect("copy the authority");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind the stand-in");
+        let address = listener.local_addr().expect("its address");
+        self.tls = Some(tokio::spawn(serve_tls(listener, tls(&pki), self.shared.clone())));
+        address
+    }
+
+    fn requests(&self) -> Vec<Asked> {
+        self.shared.asked.lock().expect("requests").clone()
     }
 }
 
 impl Drop for Api {
     fn drop(&mut self) {
-        if let Some(server) = &self.server {
+        for server in self.server.iter().chain(&self.tls) {
             server.abort();
         }
     }

@@ -8,8 +8,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::selector::Selector;
 
+/// When everything was created.
+const CREATED: &str = "2026-01-02T03:04:05Z";
+
 /// Namespace and name.
-type Key = (String, String);
+pub(super) type Key = (String, String);
 
 /// What a request is about.
 #[derive(Debug, Clone)]
@@ -44,7 +47,7 @@ struct Paged {
 
 /// Everything.
 #[derive(Default)]
-pub(super) struct Store {
+pub(in super::super) struct Store {
     version: u64,
     compacted: u64,
     objects: BTreeMap<String, BTreeMap<Key, Json>>,
@@ -57,17 +60,34 @@ pub(super) struct Store {
 pub(super) struct Expired;
 
 impl Store {
-    /// Creates or replaces an object.
-    pub(super) fn put(&mut self, plural: &str, mut object: Json) {
+    /// Creates or replaces an object, and returns it as it is then.
+    pub(in super::super) fn put(&mut self, plural: &str, mut object: Json) -> Json {
         self.version += 1;
-        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        let name = key(&object).1;
+        let metadata = &mut object["metadata"];
+        metadata["resourceVersion"] = self.version.to_string().into();
+        for (field, value) in [("uid", format!("uid-{name}")), ("creationTimestamp", CREATED.to_owned())] {
+            if metadata[field].is_null() {
+                metadata[field] = value.into();
+            }
+        }
         let objects = self.objects.entry(plural.to_owned()).or_default();
         let before = objects.insert(key(&object), object.clone());
-        self.record(Change { version: self.version, plural: plural.to_owned(), before, after: Some(object) });
+        let after = Some(object.clone());
+        self.record(Change { version: self.version, plural: plural.to_owned(), before, after });
+        object
+    }
+
+    /// Changes an object by a merge patch, and returns it as it is then.
+    pub(super) fn patch(&mut self, plural: &str, key: &Key, patch: &Json) -> Json {
+        let found = self.objects.get(plural).and_then(|objects| objects.get(key));
+        let mut object = found.expect("it is there").clone();
+        merge(&mut object, patch);
+        self.put(plural, object)
     }
 
     /// Deletes an object.
-    pub(super) fn delete(&mut self, plural: &str, namespace: &str, name: &str) {
+    pub(in super::super) fn delete(&mut self, plural: &str, namespace: &str, name: &str) {
         let objects = self.objects.entry(plural.to_owned()).or_default();
         let before = objects.remove(&(namespace.to_owned(), name.to_owned())).expect("it is there");
         self.version += 1;
@@ -88,14 +108,14 @@ impl Store {
     }
 
     /// Forgets the history: whoever is behind gets a 410.
-    pub(super) fn compact(&mut self) {
+    pub(in super::super) fn compact(&mut self) {
         self.compacted = self.version;
         self.history.clear();
         self.pages.clear();
     }
 
     /// Sends every watcher that asked for them a bookmark.
-    pub(super) fn bookmark(&mut self) {
+    pub(in super::super) fn bookmark(&mut self) {
         for watcher in self.watchers.iter().filter(|watcher| watcher.query.bookmarks) {
             let metadata = json!({"resourceVersion": self.version.to_string(), "creationTimestamp": null});
             let _ = watcher.events.send(line("BOOKMARK", &json!({"metadata": metadata})));
@@ -103,12 +123,12 @@ impl Store {
     }
 
     /// Ends every watch, as a broken connection does.
-    pub(super) fn disconnect(&mut self) {
+    pub(in super::super) fn disconnect(&mut self) {
         self.watchers.clear();
     }
 
     /// How many watches there are.
-    pub(super) fn watches(&mut self) -> usize {
+    pub(in super::super) fn watches(&mut self) -> usize {
         self.watchers.retain(|watcher| !watcher.events.is_closed());
         self.watchers.len()
     }
@@ -199,7 +219,26 @@ pub(super) fn line(kind: &str, object: &Json) -> Bytes {
     format!("{}\n", json!({"type": kind, "object": object})).into()
 }
 
-fn key(object: &Json) -> Key {
+/// A merge patch (RFC 7396).
+fn merge(target: &mut Json, patch: &Json) {
+    let Some(fields) = patch.as_object() else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (key, value) in fields {
+        if value.is_null() {
+            target.as_object_mut().expect("an object").remove(key);
+        } else {
+            merge(&mut target[key], value);
+        }
+    }
+}
+
+/// Namespace and name of an object.
+pub(super) fn key(object: &Json) -> Key {
     let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
     (text("namespace"), text("name"))
 }

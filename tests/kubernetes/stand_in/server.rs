@@ -14,13 +14,19 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value as Json, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Sleep, sleep};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::api::{Asked, Shared};
 use super::selector::Selector;
 use super::store::{Expired, Query, line};
+use super::{Asked, Shared};
+use crate::tls::pki::Pki;
 
 /// A body: all at once, or the events of a watch until it times out.
 pub(super) enum Answer {
@@ -60,7 +66,30 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn connection(stream: TcpStream, shared: Arc<Shared>) {
+/// The same with TLS.
+pub(super) async fn serve_tls(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let (tls, shared) = (tls.clone(), shared.clone());
+        connections.spawn(async move {
+            if let Ok(stream) = tls.accept(stream).await {
+                connection(stream, shared).await;
+            }
+        });
+    }
+}
+
+/// TLS with the certificate `server` of an authority.
+pub(super) fn tls(pki: &Pki) -> TlsAcceptor {
+    let chain = CertificateDer::pem_file_iter(pki.path("server.pem")).expect("a certificate");
+    let chain = chain.collect::<Result<_, _>>().expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(pki.path("server.key")).expect("a key");
+    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
+    TlsAcceptor::from(Arc::new(config.expect("a certificate with its key")))
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>) {
     let service = service_fn(move |request| {
         let shared = shared.clone();
         async move { Ok::<_, Infallible>(answer(&shared, &request)) }
@@ -78,11 +107,11 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Answer> {
     };
     let verb = if parameter("watch") == "true" { "watch" } else { "list" };
     shared.asked(Asked {
-        verb,
+        verb: verb.to_owned(),
         plural: plural.clone(),
         namespace: namespace.clone(),
         query: request.uri().query().unwrap_or_default().to_owned(),
-        metadata_only: header(ACCEPT).contains("as=PartialObjectMetadata"),
+        metadata_only: Some(header(ACCEPT).contains("as=PartialObjectMetadata")),
     });
     if let Some(seconds) = shared.throttled() {
         let mut answer = refusal(429, "TooManyRequests", "too many requests, please try again later");

@@ -1,0 +1,1 @@
+//! What the API server answers, rule by rule.

@@ -5,6 +5,7 @@ mod process;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kube::Client;
 use kube::client::Body;
@@ -12,6 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use tokio::sync::MutexGuard;
+use tokio::time::timeout;
 
 use super::{Asked, Grant, Instant, Kubernetes, POLL};
 use crate::peers::{kube_apiserver, or_skip};
@@ -22,6 +24,8 @@ const NAMESPACE: &str = "observability";
 const NAME: &str = "spanbridge";
 const USER: &str = "system:serviceaccount:observability:spanbridge";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+/// How long one look at whether it is ready may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// What the account may be granted, by API group and resource.
 const ALL: [(&str, &str); 9] = [
     ("", "pods"),
@@ -71,10 +75,12 @@ impl Real {
         let deadline = Instant::now() + START_LIMIT;
         loop {
             let request = http::Request::get("/readyz").body(Body::from(Vec::new())).expect("a request");
-            if self.admin.send(request).await.is_ok_and(|answer| answer.status().is_success()) {
+            let answer = timeout(ANSWER_LIMIT, self.admin.send(request)).await;
+            if matches!(&answer, Ok(Ok(answer)) if answer.status().is_success()) {
                 return;
             }
-            assert!(Instant::now() < deadline, "the API server is not ready:\n{}", self.server.log());
+            let log = || format!("{answer:?}\n{}", self.server.log());
+            assert!(Instant::now() < deadline, "the API server is not ready: {}", log());
             tokio::time::sleep(POLL).await;
         }
     }
@@ -276,7 +282,14 @@ fn path(plural: &str, namespace: &str) -> String {
 
 /// A client of the API that a kubeconfig file leads to. It belongs to the runtime of the test.
 pub(super) async fn client(kube_config: &Path) -> Client {
-    let file = Kubeconfig::read_from(kube_config).expect("a kubeconfig");
+    client_of(Kubeconfig::read_from(kube_config).expect("a kubeconfig")).await
+}
+
+/// The same, of a file that has been read.
+pub(super) async fn client_of(file: Kubeconfig) -> Client {
     let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
-    Client::try_from(config.expect("a configuration")).expect("a client")
+    let mut config = config.expect("a configuration");
+    // Refusals are what is looked at.
+    config.default_retry = false;
+    Client::try_from(config).expect("a client")
 }

@@ -2,18 +2,19 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
 use crate::tls::pki::Pki;
 
-/// The server of all tests, one after the other. It ends with this process, whose end of its standard input it waits for.
+/// The server of all tests, one after the other. It ends with this process, whose end of its standard input it waits for, and
+/// removes its folder: what is static is not dropped.
 pub(super) static SERVER: Mutex<Process> = Mutex::const_new(Process { running: None });
 
 /// How long it may take to start: seconds on a machine of its own.
@@ -38,6 +39,8 @@ pub(super) struct Process {
 
 struct Running {
     child: Child,
+    /// What it prints.
+    lines: Receiver<String>,
     address: SocketAddr,
     binary: PathBuf,
     /// Certificates, keys, etcd's files, and logs.
@@ -58,16 +61,21 @@ impl Process {
         fs::write(pki.path("audit.log"), "").expect("create the log");
         let admin = format!("{ADMIN_TOKEN},admin,admin,\"system:masters\"\n");
         fs::write(pki.path("tokens.csv"), admin).expect("write the tokens");
-        let (child, address) = spawn(binary, &pki, 0);
-        self.running = Some(Running { child, address, binary: binary.to_owned(), pki });
+        let (child, lines, address) = spawn(binary, &pki, 0);
+        self.running = Some(Running { child, lines, address, binary: binary.to_owned(), pki });
     }
 
-    /// Kills it, and starts it again on the same files, at the same address.
+    /// Lets it forget the past, kills it, and starts it again on the same files, at the same address.
     pub(super) fn restart(&mut self) {
         let running = self.running.as_mut().expect("it runs");
+        let input = running.child.stdin.as_mut().expect("stdin is piped");
+        input.write_all(b"compact\n").expect("ask the server");
+        let line = running.lines.recv_timeout(START_LIMIT);
+        assert_eq!(line.as_deref(), Ok("COMPACTED"), "{}", tail(&running.pki));
         running.child.kill().expect("kill the server");
         running.child.wait().expect("the server has ended");
-        running.child = spawn(&running.binary, &running.pki, running.address.port()).0;
+        let (child, lines, _) = spawn(&running.binary, &running.pki, running.address.port());
+        (running.child, running.lines) = (child, lines);
     }
 
     fn get(&self) -> &Running {
@@ -107,7 +115,7 @@ impl Process {
 }
 
 /// Starts the server at this port, or at any for 0, and waits until it listens.
-fn spawn(binary: &Path, pki: &Pki, port: u16) -> (Child, SocketAddr) {
+fn spawn(binary: &Path, pki: &Pki, port: u16) -> (Child, Receiver<String>, SocketAddr) {
     let flags = flags(pki, port);
     let log = File::options().create(true).append(true).open(pki.path("log")).expect("a log");
     let mut child = Command::new(binary)
@@ -117,7 +125,7 @@ fn spawn(binary: &Path, pki: &Pki, port: u16) -> (Child, SocketAddr) {
         .stderr(log)
         .spawn()
         .expect("start the server");
-    let (sender, lines) = mpsc::channel();
+    let (sender, lines) = channel();
     let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
     std::thread::spawn(move || {
         for line in stdout.lines().map_while(Result::ok) {
@@ -130,7 +138,7 @@ fn spawn(binary: &Path, pki: &Pki, port: u16) -> (Child, SocketAddr) {
         let _ = child.kill();
         panic!("the API server does not start:\n{}", tail(pki))
     };
-    (child, address)
+    (child, lines, address)
 }
 
 /// One a line.
@@ -144,7 +152,7 @@ fn flags(pki: &Pki, port: u16) -> String {
 "
     .to_owned();
     for (flag, file) in [
-        ("etcd-dir", "etcd"),
+        ("home", ""),
         ("cert-dir", "certs"),
         ("tls-cert-file", "server.pem"),
         ("tls-private-key-file", "server.key"),

@@ -1,5 +1,6 @@
 //! The stand-in for the API server, as tests use it.
 
+mod query;
 mod selector;
 mod server;
 mod store;
@@ -16,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::{Asked, Grant, Kubernetes};
 use crate::tls::pki::Pki;
-use server::{serve, serve_tls, tls};
+use server::{serve, serve_tls, status, tls};
 use store::{Store, key};
 
 const TOKEN: &str = "token-1";
@@ -58,7 +59,7 @@ impl Shared {
         group: &str,
         plural: &str,
         namespace: Option<&str>,
-    ) -> Option<String> {
+    ) -> Option<Json> {
         let grants = self.grants.lock().expect("grants");
         let covers = |(granted, resource, within): &Grant| {
             *granted == group && *resource == plural && (within.is_none() || *within == namespace)
@@ -69,10 +70,16 @@ impl Shared {
         let place = namespace
             .map_or("at the cluster scope".to_owned(), |name| format!("in the namespace \"{name}\""));
         let resource = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
-        Some(format!(
+        let message = format!(
             "{resource} is forbidden: User \"system:serviceaccount:observability:spanbridge\" cannot {verb} resource \
              \"{plural}\" in API group \"{group}\" {place}"
-        ))
+        );
+        let mut status = status(403, "Forbidden", &message);
+        status["details"] = json!({"kind": plural});
+        if !group.is_empty() {
+            status["details"]["group"] = group.into();
+        }
+        Some(status)
     }
 }
 

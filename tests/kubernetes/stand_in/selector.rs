@@ -24,6 +24,9 @@ enum Term {
 impl Selector {
     /// Reads both texts; the error is what the server answers.
     pub(super) fn parse(plural: &str, labels: &str, fields: &str) -> Result<Self, String> {
+        if labels.contains("===") {
+            return Err("unable to parse requirement: found '=', expected: identifier".to_owned());
+        }
         let parse = |text: &str| text.split(',').filter(|t| !t.is_empty()).map(term).collect::<Vec<_>>();
         let selector = Self { labels: parse(labels), fields: parse(fields) };
         for term in &selector.fields {
@@ -32,11 +35,19 @@ impl Selector {
             };
             let known =
                 FIELDS.contains(&key.as_str()) || plural == "pods" && POD_FIELDS.contains(&key.as_str());
-            if !known {
+            if !known && ["pods", "nodes", "namespaces"].contains(&plural) {
                 return Err(format!("field label not supported: {key}"));
+            }
+            if !known {
+                let only = "only \"metadata.name\", \"metadata.namespace\"";
+                return Err(format!("\"{key}\" is not a known field selector: {only}"));
             }
         }
         Ok(selector)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
     }
 
     pub(super) fn matches(&self, object: &Json) -> bool {

@@ -5,11 +5,10 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
-use hyper::header::{ACCEPT, AUTHORIZATION, RETRY_AFTER};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -23,15 +22,20 @@ use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::selector::Selector;
-use super::store::{Expired, Query, line};
+use super::query::Query;
+use super::store::{line, type_of};
 use super::{Asked, Shared};
 use crate::tls::pki::Pki;
 
 /// A body: all at once, or the events of a watch until it times out.
 pub(super) enum Answer {
     Whole(Option<Bytes>),
-    Events { events: UnboundedReceiver<Bytes>, end: Pin<Box<Sleep>> },
+    Events {
+        events: UnboundedReceiver<Bytes>,
+        end: Pin<Box<Sleep>>,
+        /// Who gets a bookmark at the end.
+        last: Option<(Arc<Shared>, Query)>,
+    },
 }
 
 impl Body for Answer {
@@ -44,12 +48,12 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let next = match &mut *self {
             Self::Whole(bytes) => bytes.take(),
-            Self::Events { events, end } => {
+            Self::Events { events, end, last } => {
                 if let Poll::Ready(event) = events.poll_recv(context) {
                     event
                 } else {
                     ready!(end.as_mut().poll(context));
-                    None
+                    last.take().map(|(shared, query)| shared.store().bookmark_for(&query))
                 }
             }
         };
@@ -97,61 +101,62 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Sha
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Answer> {
+fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Response<Answer> {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let token = header(AUTHORIZATION).trim_start_matches("Bearer ").to_owned();
-    let parameters: HashMap<String, String> = parameters(request.uri().query().unwrap_or_default());
-    let parameter = |name: &str| parameters.get(name).map_or("", String::as_str);
+    let parameters = parameters(request.uri().query().unwrap_or_default());
     let Some((group, namespace, plural)) = resource(request.uri().path()) else {
-        return refusal(404, "NotFound", "the server could not find the requested resource");
+        return refusal(&status(404, "NotFound", "the server could not find the requested resource"));
     };
-    let verb = if parameter("watch") == "true" { "watch" } else { "list" };
+    let is_watch = parameters.get("watch").is_some_and(|value| value == "true" || value == "1");
+    let verb = if is_watch { "watch" } else { "list" };
+    let metadata_only = header(ACCEPT).contains("as=PartialObjectMetadata");
     shared.asked(Asked {
         verb: verb.to_owned(),
         plural: plural.clone(),
         namespace: namespace.clone(),
         query: request.uri().query().unwrap_or_default().to_owned(),
-        metadata_only: Some(header(ACCEPT).contains("as=PartialObjectMetadata")),
+        metadata_only: Some(metadata_only),
     });
     if let Some(seconds) = shared.throttled() {
-        let mut answer = refusal(429, "TooManyRequests", "too many requests, please try again later");
+        let mut answer =
+            refusal(&status(429, "TooManyRequests", "too many requests, please try again later"));
         answer.headers_mut().insert(RETRY_AFTER, seconds.into());
         return answer;
     }
     if !shared.knows(&token) {
-        return refusal(401, "Unauthorized", "Unauthorized");
+        return refusal(&status(401, "Unauthorized", "Unauthorized"));
     }
-    if let Some(message) = shared.forbids(verb, &group, &plural, namespace.as_deref()) {
-        return refusal(403, "Forbidden", &message);
+    if let Some(status) = shared.forbids(verb, &group, &plural, namespace.as_deref()) {
+        return refusal(&status);
     }
-    let selector = Selector::parse(&plural, parameter("labelSelector"), parameter("fieldSelector"));
-    let selector = match selector {
-        Ok(selector) => selector,
-        Err(message) => return refusal(400, "BadRequest", &message),
-    };
-    let query = Query {
-        plural,
-        namespace,
-        selector,
-        metadata_only: header(ACCEPT).contains("as=PartialObjectMetadata"),
-        bookmarks: parameter("allowWatchBookmarks") == "true",
-    };
-    if verb == "list" {
-        let limit = parameter("limit").parse().unwrap_or(0);
-        return match shared.store().list(&query, limit, parameter("continue")) {
-            Ok(list) => Response::new(Answer::Whole(Some(list.to_string().into()))),
-            Err(Expired) => refusal(410, "Expired", "The provided continue parameter is too old"),
-        };
+    match Query::parse(plural, namespace, metadata_only, &parameters) {
+        Ok(query) if is_watch => watch(shared, query),
+        Ok(query) => list(shared, &query),
+        Err(status) => refusal(&status),
     }
-    let end = Duration::from_secs(parameter("timeoutSeconds").parse().unwrap_or(1800));
-    let version = parameter("resourceVersion").parse().unwrap_or(0);
-    let watched = shared.store().watch(query, version);
-    let Ok(events) = watched else {
+}
+
+fn list(shared: &Shared, query: &Query) -> Response<Answer> {
+    match shared.store().list(query) {
+        Ok(list) => json_answer(200, list.to_string().into()),
+        Err(status) => refusal(&status),
+    }
+}
+
+fn watch(shared: &Arc<Shared>, query: Query) -> Response<Answer> {
+    let end = Box::pin(sleep(query.timeout));
+    let last = query.bookmarks.then(|| (shared.clone(), query.clone()));
+    let watched = shared.store().watch(query);
+    match watched {
+        Ok(events) => {
+            let mut answer = Response::new(Answer::Events { events, end, last });
+            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            answer
+        }
         // As the server does: a success, and then the error as an event.
-        let status = status(410, "Expired", &format!("too old resource version: {version}"));
-        return Response::new(Answer::Whole(Some(line("ERROR", &status))));
-    };
-    Response::new(Answer::Events { events, end: Box::pin(sleep(end)) })
+        Err(status) => json_answer(200, line("ERROR", &status)),
+    }
 }
 
 /// Group, namespace and resource of a path.
@@ -163,8 +168,8 @@ fn resource(path: &str) -> Option<(String, Option<String>, String)> {
         _ => return None,
     };
     match rest {
-        [plural] => Some((group.to_owned(), None, (*plural).to_owned())),
-        ["namespaces", namespace, plural] => {
+        [plural] if type_of(plural).is_some() => Some((group.to_owned(), None, (*plural).to_owned())),
+        ["namespaces", namespace, plural] if type_of(plural).is_some() => {
             Some((group.to_owned(), Some((*namespace).to_owned()), (*plural).to_owned()))
         }
         _ => None,
@@ -193,13 +198,18 @@ fn decoded(text: &str) -> String {
     String::from_utf8(bytes).expect("a text")
 }
 
-fn status(code: u16, reason: &str, message: &str) -> Json {
+/// The object that says why something is refused.
+pub(super) fn status(code: u16, reason: &str, message: &str) -> Json {
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
         "reason": reason, "code": code})
 }
 
-fn refusal(code: u16, reason: &str, message: &str) -> Response<Answer> {
-    let body = status(code, reason, message).to_string();
-    let answer = Response::builder().status(code).body(Answer::Whole(Some(body.into())));
-    answer.expect("an answer")
+fn refusal(status: &Json) -> Response<Answer> {
+    let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).expect("a code");
+    json_answer(code, status.to_string().into())
+}
+
+fn json_answer(code: u16, body: Bytes) -> Response<Answer> {
+    let answer = Response::builder().status(code).header(CONTENT_TYPE, "application/json");
+    answer.body(Answer::Whole(Some(body))).expect("an answer")
 }

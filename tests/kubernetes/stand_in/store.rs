@@ -6,23 +6,17 @@ use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::selector::Selector;
+use super::query::Query;
+use super::server::status;
 
 /// When everything was created.
 const CREATED: &str = "2026-01-02T03:04:05Z";
 
+/// How tokens for pages begin.
+const PAGE: &str = "page-";
+
 /// Namespace and name.
 pub(super) type Key = (String, String);
-
-/// What a request is about.
-#[derive(Debug, Clone)]
-pub(super) struct Query {
-    pub(super) plural: String,
-    pub(super) namespace: Option<String>,
-    pub(super) selector: Selector,
-    pub(super) metadata_only: bool,
-    pub(super) bookmarks: bool,
-}
 
 /// One change.
 #[derive(Debug, Clone)]
@@ -56,9 +50,6 @@ pub(in super::super) struct Store {
     pages: BTreeMap<String, Paged>,
 }
 
-/// Why a list or watch is refused: the version is too old.
-pub(super) struct Expired;
-
 impl Store {
     /// Creates or replaces an object, and returns it as it is then.
     pub(in super::super) fn put(&mut self, plural: &str, mut object: Json) -> Json {
@@ -86,8 +77,12 @@ impl Store {
         self.put(plural, object)
     }
 
-    /// Deletes an object.
+    /// Deletes an object. A pod is marked first, as the server does it.
     pub(in super::super) fn delete(&mut self, plural: &str, namespace: &str, name: &str) {
+        if plural == "pods" {
+            let mark = json!({"metadata": {"deletionTimestamp": CREATED, "deletionGracePeriodSeconds": 0}});
+            self.patch(plural, &(namespace.to_owned(), name.to_owned()), &mark);
+        }
         let objects = self.objects.entry(plural.to_owned()).or_default();
         let before = objects.remove(&(namespace.to_owned(), name.to_owned())).expect("it is there");
         self.version += 1;
@@ -117,9 +112,13 @@ impl Store {
     /// Sends every watcher that asked for them a bookmark.
     pub(in super::super) fn bookmark(&mut self) {
         for watcher in self.watchers.iter().filter(|watcher| watcher.query.bookmarks) {
-            let metadata = json!({"resourceVersion": self.version.to_string(), "creationTimestamp": null});
-            let _ = watcher.events.send(line("BOOKMARK", &json!({"metadata": metadata})));
+            let _ = watcher.events.send(self.bookmark_for(&watcher.query));
         }
+    }
+
+    /// A bookmark for who asked this.
+    pub(super) fn bookmark_for(&self, query: &Query) -> Bytes {
+        line("BOOKMARK", &query.shown(&json!({"metadata": {"resourceVersion": self.version.to_string()}})))
     }
 
     /// Ends every watch, as a broken connection does.
@@ -133,50 +132,91 @@ impl Store {
         self.watchers.len()
     }
 
-    /// One page of a list.
-    pub(super) fn list(&mut self, query: &Query, limit: usize, token: &str) -> Result<Json, Expired> {
-        let (version, mut rest) = if token.is_empty() {
+    /// One page of a list; the error is what the server answers.
+    pub(super) fn list(&mut self, query: &Query) -> Result<Json, Json> {
+        self.has_come(query.version)?;
+        let (version, mut rest) = if query.token.is_empty() {
             (self.version, self.matching(query))
         } else {
-            let paged = self.pages.remove(token).ok_or(Expired)?;
+            let paged = self.pages.remove(&query.token).ok_or_else(|| expired(&query.token))?;
             (paged.version, paged.rest)
         };
+        // Any version comes from a cache, which does not care for limits.
+        let limit = if query.version == Some(0) { 0 } else { query.limit };
         let limit = if limit == 0 { rest.len() } else { limit.min(rest.len()) };
         let after = rest.split_off(limit);
         let mut metadata = json!({"resourceVersion": version.to_string()});
         if !after.is_empty() {
-            let token = format!("page-{version}-{}", self.pages.len());
+            let token = format!("{PAGE}{version}-{}", self.pages.len());
             metadata["continue"] = token.clone().into();
-            metadata["remainingItemCount"] = after.len().into();
+            if query.selector.is_empty() {
+                metadata["remainingItemCount"] = after.len().into();
+            }
             self.pages.insert(token, Paged { version, rest: after });
         }
-        let (group, kind) = if query.metadata_only {
-            ("meta.k8s.io/v1", "PartialObjectMetadataList")
-        } else {
-            ("v1", "List")
-        };
-        Ok(json!({"apiVersion": group, "kind": kind, "metadata": metadata, "items": rest}))
+        let (api_version, kind) = query.type_of_objects();
+        Ok(
+            json!({"apiVersion": api_version, "kind": format!("{kind}List"), "metadata": metadata, "items": rest}),
+        )
     }
 
+    /// Refuses a version that is yet to come.
+    fn has_come(&self, version: Option<u64>) -> Result<(), Json> {
+        let Some(version) = version.filter(|version| *version > self.version) else { return Ok(()) };
+        let message = format!("Timeout: Too large resource version: {version}, current: {}", self.version);
+        let mut status = status(504, "Timeout", &message);
+        let cause = json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"});
+        status["details"] = json!({"causes": [cause], "retryAfterSeconds": 1});
+        Err(status)
+    }
+
+    /// What is asked for, as a list has it: the list itself says of which type its objects are.
     fn matching(&self, query: &Query) -> Vec<Json> {
         let objects = self.objects.get(&query.plural).into_iter().flatten();
         let objects = objects.filter(|(_, object)| query.selects(object));
-        objects.map(|(_, object)| query.shown(object)).collect()
+        let shown = objects.map(|(_, object)| query.shown(object)).map(|mut object| {
+            if !query.metadata_only
+                && let Some(fields) = object.as_object_mut()
+            {
+                fields.remove("apiVersion");
+                fields.remove("kind");
+            }
+            object
+        });
+        shown.collect()
     }
 
-    /// The events from `version` on.
-    pub(super) fn watch(&mut self, query: Query, version: u64) -> Result<UnboundedReceiver<Bytes>, Expired> {
-        if version < self.compacted {
-            return Err(Expired);
-        }
+    /// The events from the version on; the error is what the server sends as the only event.
+    pub(super) fn watch(&mut self, query: Query) -> Result<UnboundedReceiver<Bytes>, Json> {
         let (events, receiver) = unbounded_channel();
-        for change in self.history.iter().filter(|change| change.version > version) {
-            if let Some(event) = query.event(change) {
-                let _ = events.send(event);
+        let from = query.version.filter(|version| *version > 0 && !query.initial_events);
+        if let Some(version) = from {
+            if version < self.compacted {
+                let message = format!("too old resource version: {version} ({})", self.compacted);
+                return Err(status(410, "Expired", &message));
             }
+            for change in self.history.iter().filter(|change| change.version > version) {
+                if let Some(event) = query.event(change) {
+                    let _ = events.send(event);
+                }
+            }
+        } else {
+            let objects = self.objects.get(&query.plural).into_iter().flatten();
+            for (_, object) in objects.filter(|(_, object)| query.selects(object)) {
+                let _ = events.send(line("ADDED", &query.shown(object)));
+            }
+        }
+        if query.initial_events && query.bookmarks {
+            let _ = events.send(self.end_of_initial_events(&query));
         }
         self.watchers.push(Watcher { query, events });
         Ok(receiver)
+    }
+
+    fn end_of_initial_events(&self, query: &Query) -> Bytes {
+        let annotations = json!({"k8s.io/initial-events-end": "true"});
+        let metadata = json!({"resourceVersion": self.version.to_string(), "annotations": annotations});
+        line("BOOKMARK", &query.shown(&json!({"metadata": metadata})))
     }
 }
 
@@ -186,12 +226,25 @@ impl Query {
         self.namespace.as_deref().is_none_or(|wanted| wanted == namespace) && self.selector.matches(object)
     }
 
+    /// API version and kind of what comes.
+    fn type_of_objects(&self) -> (&'static str, &'static str) {
+        if self.metadata_only {
+            ("meta.k8s.io/v1", "PartialObjectMetadata")
+        } else {
+            type_of(&self.plural).expect("it is watched")
+        }
+    }
+
     /// The object as it is asked for.
     fn shown(&self, object: &Json) -> Json {
-        if !self.metadata_only {
-            return object.clone();
+        let (api_version, kind) = self.type_of_objects();
+        if self.metadata_only {
+            return json!({"apiVersion": api_version, "kind": kind, "metadata": object["metadata"]});
         }
-        json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": object["metadata"]})
+        let mut object = object.clone();
+        object["apiVersion"] = api_version.into();
+        object["kind"] = kind.into();
+        object
     }
 
     /// What a watcher is told: an object that does not match any more is deleted to it.
@@ -211,6 +264,34 @@ impl Query {
             }
             (None, None) => None,
         }
+    }
+}
+
+/// API version and kind of a resource, if the server has it.
+pub(super) fn type_of(plural: &str) -> Option<(&'static str, &'static str)> {
+    let of = match plural {
+        "pods" => ("v1", "Pod"),
+        "namespaces" => ("v1", "Namespace"),
+        "nodes" => ("v1", "Node"),
+        "replicasets" => ("apps/v1", "ReplicaSet"),
+        "deployments" => ("apps/v1", "Deployment"),
+        "statefulsets" => ("apps/v1", "StatefulSet"),
+        "daemonsets" => ("apps/v1", "DaemonSet"),
+        "jobs" => ("batch/v1", "Job"),
+        "cronjobs" => ("batch/v1", "CronJob"),
+        _ => return None,
+    };
+    Some(of)
+}
+
+/// Why there is no page for this token: it is too old, or was never given.
+fn expired(token: &str) -> Json {
+    if token.starts_with(PAGE) {
+        let message = "The provided continue parameter is too old to display a consistent list result. You can start a new \
+                       list without the continue parameter.";
+        status(410, "Expired", message)
+    } else {
+        status(400, "BadRequest", "invalid continue token: continue key is not valid")
     }
 }
 

@@ -1,23 +1,25 @@
 // A Kubernetes control plane in one process, for tests: the real kube-apiserver over a real etcd, both on the loopback
 // interface, and no controllers.
 //
-// Takes kube-apiserver's flags, of which `--secure-port=0` is any port, and `--etcd-dir`. Prints `LISTENING <host:port>` when
-// connections are accepted; `/readyz` tells when it is ready. At the end of its standard input it removes etcd's files and
-// ends.
+// Takes kube-apiserver's flags, of which `--secure-port=0` is any port, and `--home`, a folder. Prints `LISTENING <host:port>`
+// when connections are accepted; `/readyz` tells when it is ready. A line `compact` on its standard input makes etcd forget
+// the past, answered with `COMPACTED`. At the end of its standard input it removes its folder and ends.
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"log"
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
 	"github.com/spf13/pflag"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/server/v3/embed"
 	"k8s.io/client-go/rest"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
@@ -26,8 +28,8 @@ import (
 
 const etcdStartLimit = 2 * time.Minute
 
-// startEtcd runs an etcd of one member and returns the address for its clients.
-func startEtcd(dir string) (string, error) {
+// startEtcd runs an etcd of one member.
+func startEtcd(dir string) (*embed.Etcd, error) {
 	anyPort := url.URL{Scheme: "http", Host: "127.0.0.1:0"}
 	config := embed.NewConfig()
 	config.Dir = dir
@@ -38,15 +40,15 @@ func startEtcd(dir string) (string, error) {
 	config.UnsafeNoFsync = true
 	etcd, err := embed.StartEtcd(config)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	select {
 	case <-etcd.Server.ReadyNotify():
-		return "http://" + etcd.Clients[0].Addr().String(), nil
+		return etcd, nil
 	case err := <-etcd.Err():
-		return "", err
+		return nil, err
 	case <-time.After(etcdStartLimit):
-		return "", fmt.Errorf("not ready within %s", etcdStartLimit)
+		return nil, fmt.Errorf("not ready within %s", etcdStartLimit)
 	}
 }
 
@@ -57,17 +59,16 @@ func configure(ctx context.Context) (options.CompletedOptions, error) {
 	for _, set := range server.Flags().FlagSets {
 		flags.AddFlagSet(set)
 	}
-	dir := flags.String("etcd-dir", "", "folder for etcd's files")
+	home := flags.String("home", "", "folder for etcd's files, removed at the end")
 	if err := flags.Parse(os.Args[1:]); err != nil {
 		return options.CompletedOptions{}, err
 	}
-	go endWithInput(*dir)
-
-	etcd, err := startEtcd(*dir)
+	etcd, err := startEtcd(filepath.Join(*home, "etcd"))
 	if err != nil {
 		return options.CompletedOptions{}, fmt.Errorf("start etcd: %w", err)
 	}
-	server.Etcd.StorageConfig.Transport.ServerList = []string{etcd}
+	go followInput(*home, etcd)
+	server.Etcd.StorageConfig.Transport.ServerList = []string{"http://" + etcd.Clients[0].Addr().String()}
 
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(server.SecureServing.BindPort))
 	listener, err := net.Listen("tcp", address)
@@ -92,10 +93,20 @@ func configure(ctx context.Context) (options.CompletedOptions, error) {
 	return completed, nil
 }
 
-// endWithInput ends the process at the end of its standard input, when whoever started it is gone.
-func endWithInput(dir string) {
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	_ = os.RemoveAll(dir)
+// followInput does what is asked for on the standard input, and ends the process at its end, when whoever started it is gone.
+func followInput(home string, etcd *embed.Etcd) {
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		if lines.Text() != "compact" {
+			log.Fatalf("unknown request: %q", lines.Text())
+		}
+		request := &etcdserverpb.CompactionRequest{Revision: etcd.Server.KV().Rev(), Physical: true}
+		if _, err := etcd.Server.Compact(context.Background(), request); err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println("COMPACTED")
+	}
+	_ = os.RemoveAll(home)
 	os.Exit(0)
 }
 

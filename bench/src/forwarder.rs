@@ -11,8 +11,10 @@ use clap::ValueEnum;
 use tempfile::TempDir;
 
 use crate::Outcome;
+use crate::door::Door;
 use crate::ledger::INSERTED;
 use crate::process;
+use crate::target::Target;
 
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +31,10 @@ pub(crate) enum Kind {
     Batch,
     /// As `batch`, but acknowledged when the sink has it.
     BatchDelivered,
+    /// As `pass`, for clients with a password of which it has the bcrypt hash, cost 12.
+    BasicAuth,
+    /// As `pass`, with TLS between the load and it.
+    Tls,
     /// As `pass`, with a sending queue in memory.
     Memory,
     /// As `pass`, with a sending queue on disk that is not synced.
@@ -49,6 +55,8 @@ impl Kind {
             Kind::Pass => "spanbridge: otlp, otlp_grpc",
             Kind::Batch => "spanbridge: otlp, resource (2 inserts), batch 8192, otlp_grpc",
             Kind::BatchDelivered => "the same, `acknowledge: delivered`",
+            Kind::BasicAuth => "spanbridge: otlp with basicauth (bcrypt 12), otlp_grpc",
+            Kind::Tls => "spanbridge: otlp with TLS, otlp_grpc",
             Kind::Memory => "spanbridge: otlp, otlp_grpc with a memory queue",
             Kind::Disk => "the same with a disk queue, no fsync",
             Kind::DiskFsync => "the same with a disk queue, fsync",
@@ -69,7 +77,9 @@ impl Kind {
             Kind::Disk | Kind::DiskFsync => "storage: file_storage, block_on_overflow: true",
             Kind::MemoryLimited => "sizer: bytes, queue_size: 256000000",
             Kind::DiskLimited => "storage: file_storage, sizer: bytes, queue_size: 10000000000",
-            Kind::Nginx | Kind::Pass | Kind::Batch | Kind::BatchDelivered => "enabled: false",
+            Kind::Nginx | Kind::Pass | Kind::BasicAuth | Kind::Tls | Kind::Batch | Kind::BatchDelivered => {
+                "enabled: false"
+            }
         }
     }
 
@@ -79,6 +89,15 @@ impl Kind {
             Kind::Disk | Kind::DiskLimited => Some(false),
             Kind::DiskFsync => Some(true),
             _ => None,
+        }
+    }
+
+    /// What its receiver asks of clients.
+    fn door(self, dir: &Path) -> Outcome<Door> {
+        match self {
+            Kind::BasicAuth => Door::with_passwords(dir),
+            Kind::Tls => Door::with_tls(dir),
+            _ => Ok(Door::default()),
         }
     }
 
@@ -123,6 +142,7 @@ impl Programs {
 pub(crate) struct Forwarder {
     child: Child,
     address: SocketAddr,
+    target: Target,
     dir: TempDir,
 }
 
@@ -134,14 +154,18 @@ impl Forwarder {
     pub(crate) fn start(kind: Kind, programs: &Programs, sink: SocketAddr) -> Outcome<Self> {
         let dir = TempDir::new()?;
         let address = free_address()?;
-        let mut command = match kind {
-            Kind::Nginx => nginx(&programs.nginx, dir.path(), address, sink)?,
-            _ => spanbridge(&programs.spanbridge()?, dir.path(), &pipeline(kind, dir.path(), address, sink))?,
+        let door = kind.door(dir.path())?;
+        let mut command = if kind == Kind::Nginx {
+            nginx(&programs.nginx, dir.path(), address, sink)?
+        } else {
+            let config = pipeline(kind, &door, dir.path(), address, sink);
+            spanbridge(&programs.spanbridge()?, dir.path(), &config)?
         };
         let log = File::create(dir.path().join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
-        let mut forwarder = Self { child, address, dir };
+        let target = Target::from(address).with_authorization(door.authorization).with_tls(door.tls);
+        let mut forwarder = Self { child, address, target, dir };
         forwarder.wait_until_listening()?;
         Ok(forwarder)
     }
@@ -161,6 +185,11 @@ impl Forwarder {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the load goes, with what it needs to be let in.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
     }
 
     /// CPU time so far.
@@ -264,7 +293,7 @@ fn spanbridge(program: &Path, dir: &Path, config: &str) -> Outcome<Command> {
     Ok(command)
 }
 
-fn pipeline(kind: Kind, dir: &Path, listen: SocketAddr, sink: SocketAddr) -> String {
+fn pipeline(kind: Kind, door: &Door, dir: &Path, listen: SocketAddr, sink: SocketAddr) -> String {
     let (processors, used) = processors(kind);
     let (extensions, running) = match kind.fsync() {
         Some(fsync) => {
@@ -274,14 +303,15 @@ fn pipeline(kind: Kind, dir: &Path, listen: SocketAddr, sink: SocketAddr) -> Str
             );
             (format!("extensions:\n  file_storage: {{{keys}}}\n"), "file_storage")
         }
-        None => (String::new(), ""),
+        None => (door.extensions.clone(), door.running),
     };
+    let keys = &door.keys;
     let queue = kind.queue();
     format!(
         "{extensions}receivers:
   otlp:
     protocols:
-      grpc: {{endpoint: '{listen}', max_recv_msg_size_mib: 64}}
+      grpc: {{endpoint: '{listen}', max_recv_msg_size_mib: 64{keys}}}
 {processors}exporters:
   otlp_grpc:
     endpoint: {sink}

@@ -2,19 +2,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use http::{HeaderMap, Request};
-use tokio::net::TcpStream;
+use http::HeaderMap;
 use tokio::task::{JoinHandle, spawn_local};
 
 use crate::Outcome;
-use crate::grpc::{self, CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, TRACES};
+use crate::grpc;
 use crate::request::{SPANS_PER_REQUEST, Template};
+use crate::target::Target;
 
 /// No request of a healthy run takes this long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -88,7 +87,7 @@ impl fmt::Display for Report {
 struct Load {
     template: Rc<Template>,
     frame_bytes: usize,
-    uri: String,
+    target: Target,
     /// The number of the next request, and of the one after the last.
     next: Cell<u64>,
     end: u64,
@@ -104,7 +103,7 @@ struct Load {
 /// # Errors
 /// When a connection cannot be made. Requests that fail are part of the report.
 pub(crate) async fn run(
-    target: SocketAddr,
+    target: &Target,
     shape: &Shape,
     template: &Rc<Template>,
     first_span: u64,
@@ -115,7 +114,7 @@ pub(crate) async fn run(
     let load = Rc::new(Load {
         template: template.clone(),
         frame_bytes: usize::try_from(shape.frame_bytes)?,
-        uri: format!("http://{target}{TRACES}"),
+        target: target.clone(),
         next: Cell::new(first),
         end: first + shape.spans / SPANS_PER_REQUEST,
         pace,
@@ -125,7 +124,7 @@ pub(crate) async fn run(
     });
     let mut lanes: Vec<JoinHandle<()>> = Vec::new();
     for _ in 0..shape.connections {
-        let client = connect(target).await?;
+        let client = target.connect().await?;
         lanes.extend((0..shape.in_flight).map(|_| spawn_local(lane(load.clone(), client.clone()))));
     }
     for lane in lanes {
@@ -134,19 +133,6 @@ pub(crate) async fn run(
     let mut report = load.report.take();
     report.elapsed = load.started.elapsed();
     Ok(report)
-}
-
-async fn connect(target: SocketAddr) -> Outcome<SendRequest<Bytes>> {
-    let socket = TcpStream::connect(target).await?;
-    socket.set_nodelay(true)?;
-    let mut builder = h2::client::Builder::new();
-    builder.initial_window_size(STREAM_WINDOW_BYTES).initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-    let (client, connection) = builder.handshake(socket).await?;
-    spawn_local(async move {
-        // What breaks a connection shows in the requests on it.
-        let _ = connection.await;
-    });
-    Ok(client)
 }
 
 /// Sends one request after the other until all have been taken by some lane.
@@ -187,8 +173,7 @@ impl Load {
         self.template.write(number, &mut body);
         let mut body = Bytes::from(body);
 
-        let request =
-            Request::post(&self.uri).header("content-type", "application/grpc").header("te", "trailers");
+        let request = self.target.export();
         let (answer, mut stream) = client.ready().await?.send_request(request.body(())?, false)?;
         while body.len() > self.frame_bytes {
             stream.send_data(body.split_to(self.frame_bytes), false)?;

@@ -5,8 +5,10 @@
 
 #![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 
+mod door;
 mod forwarder;
 mod grpc;
+mod guess;
 mod ledger;
 mod load;
 mod outage;
@@ -15,6 +17,7 @@ mod request;
 mod run;
 mod sink;
 mod table;
+mod target;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -41,6 +44,8 @@ enum Command {
     Run(run::Options),
     /// Watch the memory of forwarders whose destination is away while the load goes on.
     Outage(outage::Options),
+    /// Measure what a client that guesses passwords does to the latency of another.
+    Guess(guess::Options),
     /// Send rich spans to a target and report how fast it took them.
     Load {
         /// Where the forwarder listens.
@@ -71,9 +76,10 @@ fn main() -> Outcome<()> {
         match arguments.command {
             Command::Run(options) => run::run(&options).await,
             Command::Outage(options) => outage::run(&options).await,
+            Command::Guess(options) => guess::run(&options).await,
             Command::Load { target, shape } => {
                 let template = Rc::new(Template::rich());
-                let report = load::run(target, &shape, &template, 0).await?;
+                let report = load::run(&target.into(), &shape, &template, 0).await?;
                 println!("{report}");
                 Ok(())
             }

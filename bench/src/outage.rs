@@ -81,7 +81,7 @@ async fn watch(options: &Options, kind: Kind, template: &Rc<Template>) -> Outcom
     let mut samples = Vec::new();
     let started = Instant::now();
     let report = {
-        let mut load = std::pin::pin!(load::run(forwarder.address(), &options.shape, template, 0));
+        let mut load = std::pin::pin!(load::run(forwarder.target(), &options.shape, template, 0));
         loop {
             match tokio::time::timeout(SAMPLE, &mut load).await {
                 Ok(report) => break report?,

@@ -120,9 +120,9 @@ async fn measure(options: &Options, round: usize, kind: Kind, template: &Rc<Temp
     let forwarder = forwarder?;
 
     let warm_up = Shape { spans: WARM_UP_SPANS, rate: 0, ..shape.clone() };
-    load::run(forwarder.address(), &warm_up, template, 0).await?;
+    load::run(forwarder.target(), &warm_up, template, 0).await?;
     let before = forwarder.cpu_time()?;
-    let report = load::run(forwarder.address(), &shape, template, WARM_UP_SPANS).await?;
+    let report = load::run(forwarder.target(), &shape, template, WARM_UP_SPANS).await?;
     if report.failures.is_empty() {
         // Nothing that was acknowledged may be missing in the end; if it is, the account says so.
         let _ = sink.wait_for_all(Some(SETTLE_TIMEOUT)).await;

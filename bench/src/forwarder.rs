@@ -152,15 +152,44 @@ impl Forwarder {
     /// # Errors
     /// When the program is missing or does not listen in time; its output is part of the error.
     pub(crate) fn start(kind: Kind, programs: &Programs, sink: SocketAddr) -> Outcome<Self> {
+        Self::spawn(kind, |dir, address, door| match kind {
+            Kind::Nginx => nginx(&programs.nginx, dir, address, sink),
+            _ => spanbridge(&programs.spanbridge()?, dir, &pipeline(kind, door, dir, address, sink)),
+        })
+    }
+
+    /// As [`Forwarder::start`], of a Spanbridge that adds what the API server at `api` knows of the senders.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn start_k8s(programs: &Programs, sink: SocketAddr, api: SocketAddr) -> Outcome<Self> {
+        Self::spawn(Kind::Pass, |dir, address, door| {
+            let file = dir.join("kubeconfig");
+            fs::write(
+                &file,
+                format!(
+                    "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: {{cluster: c, user: u}}}}], \
+                     clusters: [{{name: c, cluster: {{server: 'http://{api}'}}}}], users: [{{name: u, user: {{}}}}]}}"
+                ),
+            )?;
+            let keys = format!("auth_type: kubeConfig, kube_config_path: '{}'", file.display());
+            let processors = format!("processors:\n  k8s_attributes: {{{keys}}}\n");
+            let queue = Kind::Pass.queue();
+            let config =
+                config(["", ""], [&processors, "k8s_attributes"], queue, &door.keys, [address, sink]);
+            spanbridge(&programs.spanbridge()?, dir, &config)
+        })
+    }
+
+    /// Starts what `command` makes for a folder of its own and the address to listen on.
+    fn spawn(
+        kind: Kind,
+        command: impl FnOnce(&Path, SocketAddr, &Door) -> Outcome<Command>,
+    ) -> Outcome<Self> {
         let dir = TempDir::new()?;
         let address = free_address()?;
         let door = kind.door(dir.path())?;
-        let mut command = if kind == Kind::Nginx {
-            nginx(&programs.nginx, dir.path(), address, sink)?
-        } else {
-            let config = pipeline(kind, &door, dir.path(), address, sink);
-            spanbridge(&programs.spanbridge()?, dir.path(), &config)?
-        };
+        let mut command = command(dir.path(), address, &door)?;
         let log = File::create(dir.path().join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
@@ -305,8 +334,18 @@ fn pipeline(kind: Kind, door: &Door, dir: &Path, listen: SocketAddr, sink: Socke
         }
         None => (door.extensions.clone(), door.running),
     };
-    let keys = &door.keys;
-    let queue = kind.queue();
+    config([&extensions, running], [&processors, used], kind.queue(), &door.keys, [listen, sink])
+}
+
+/// A configuration with these extensions and processors, each as the definitions and the list of those that are used; `keys` are
+/// further ones of the gRPC server.
+fn config(
+    [extensions, running]: [&str; 2],
+    [processors, used]: [&str; 2],
+    queue: &str,
+    keys: &str,
+    [listen, sink]: [SocketAddr; 2],
+) -> String {
     format!(
         "{extensions}receivers:
   otlp:

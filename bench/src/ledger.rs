@@ -46,7 +46,7 @@ pub(crate) struct Account {
     pub(crate) changed: u64,
     /// Things that were never sent, and requests that could not be read.
     pub(crate) foreign: u64,
-    /// Resources that carry both inserted attributes.
+    /// Resources that carry the attributes that they should get on the way.
     pub(crate) enriched: u64,
     /// Resources that lack one.
     pub(crate) plain: u64,
@@ -75,6 +75,7 @@ impl fmt::Display for Account {
 /// Takes requests and keeps the account.
 pub(crate) struct Ledger {
     template: Rc<Template>,
+    added: &'static [(&'static str, &'static str)],
     seen: Vec<bool>,
     account: Account,
 }
@@ -83,7 +84,13 @@ impl Ledger {
     /// An empty account of `expected` spans.
     pub(crate) fn new(template: Rc<Template>, expected: u64) -> Self {
         let seen = vec![false; usize::try_from(expected).unwrap_or(usize::MAX)];
-        Self { template, seen, account: Account { missing: expected, ..Account::default() } }
+        let account = Account { missing: expected, ..Account::default() };
+        Self { template, added: &INSERTED, seen, account }
+    }
+
+    /// The same, where a resource counts as enriched by these attributes.
+    pub(crate) fn enriched_by(self, added: &'static [(&'static str, &'static str)]) -> Self {
+        Self { added, ..self }
     }
 
     /// How things stand.
@@ -99,7 +106,7 @@ impl Ledger {
             return;
         };
         for resource in &request.resource_spans {
-            let enriched = INSERTED.iter().all(|(key, value)| holds(&resource.resource, key, value));
+            let enriched = self.added.iter().all(|(key, value)| holds(&resource.resource, key, value));
             *(if enriched { &mut self.account.enriched } else { &mut self.account.plain }) += 1;
             for span in resource.scope_spans.iter().flat_map(|scope| &scope.spans) {
                 self.enter_span(span);

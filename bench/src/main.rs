@@ -9,6 +9,7 @@ mod door;
 mod forwarder;
 mod grpc;
 mod guess;
+mod k8s;
 mod ledger;
 mod load;
 mod outage;
@@ -46,6 +47,8 @@ enum Command {
     Outage(outage::Options),
     /// Measure what a client that guesses passwords does to the latency of another.
     Guess(guess::Options),
+    /// Measure what Kubernetes costs: memory by pods, CPU of finding them, time until a new one is known.
+    K8s(k8s::Options),
     /// Send rich spans to a target and report how fast it took them.
     Load {
         /// Where the forwarder listens.
@@ -77,6 +80,7 @@ fn main() -> Outcome<()> {
             Command::Run(options) => run::run(&options).await,
             Command::Outage(options) => outage::run(&options).await,
             Command::Guess(options) => guess::run(&options).await,
+            Command::K8s(options) => k8s::run(&options).await,
             Command::Load { target, shape } => {
                 let template = Rc::new(Template::rich());
                 let report = load::run(&target.into(), &shape, &template, 0).await?;

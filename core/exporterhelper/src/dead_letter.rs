@@ -285,7 +285,7 @@ mod tests {
         let (first, _) = letters(dir.path(), 1 << 20);
         first.start().await.unwrap();
         let mut merged = payloads.request(Signal::Traces, 3);
-        merged.append(payloads.request(Signal::Traces, 2));
+        merged.append(payloads.request(Signal::Traces, 2)).unwrap();
         first.write(merged, "refused", &error).await;
         let path = path_of(dir.path(), "otlp_grpc/a:b", Signal::Traces, "otlp");
         OpenOptions::new().append(true).open(path).unwrap().write_all(&[200, 1, 10]).unwrap();

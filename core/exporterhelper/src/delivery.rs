@@ -183,8 +183,11 @@ impl Delivery {
 
     /// One attempt, within the timeout and the caller's deadline.
     async fn attempt(&self, parcel: &Parcel) -> Result<(), Failed> {
-        // A parcel has parts as long as it is not settled.
-        let Some(payload) = parcel.payload() else { return Ok(()) };
+        // A parcel has parts as long as it is not settled, and all of one signal. What is not sent is never taken for sent.
+        let Some(payload) = parcel.payload() else {
+            let error = ConsumeError::permanent("the parts of a message are not of one signal");
+            return Err(Failed::Answered(error.into()));
+        };
         let mut context = parcel.context().clone();
         let own = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let deadline = [own, context.deadline.map(Instant::from_std)].into_iter().flatten().min();

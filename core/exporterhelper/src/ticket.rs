@@ -250,12 +250,13 @@ impl Parcel {
         if let [part] = self.parts.as_slice() { &part.context } else { &self.shared }
     }
 
-    /// The telemetry of all parts. Shares their bytes.
+    /// The telemetry of all parts, sharing their bytes; `None` without parts, and if they are not of one signal, which those
+    /// of one lane are.
     pub(crate) fn payload(&self) -> Option<Payload> {
         let mut parts = self.parts.iter();
         let mut payload = parts.next()?.payload.clone();
         for part in parts {
-            payload.append(part.payload.clone());
+            payload.append(part.payload.clone()).ok()?;
         }
         Some(payload)
     }
@@ -286,12 +287,18 @@ impl Parcel {
         let mut parts = failed.into_iter();
         let Some(mut rest) = parts.next() else { return 0 };
         for part in parts {
-            rest.append(part);
+            // What was not sent says nothing of what was delivered: all of it is sent again.
+            if rest.append(part).is_err() {
+                return 0;
+            }
         }
         let mut together = std::mem::take(&mut self.parts).into_iter();
         let Some(mut part) = together.next() else { return 0 };
         for other in together {
-            part.payload.append(other.payload);
+            if let Err(payload) = part.payload.append(other.payload) {
+                self.parts.push(Part { payload, ..other });
+                continue;
+            }
             part.owners.extend(other.owners);
             part.history = part.history.min(other.history);
             part.context = self.shared.clone();

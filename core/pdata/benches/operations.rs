@@ -150,7 +150,7 @@ fn merge_82_requests(bencher: Bencher<'_, '_>) {
     counted(bencher, 82 * payload.len(), 82 * SPANS).bench(|| {
         let mut merged = Payload::empty(Signal::Traces);
         for _ in 0..82 {
-            merged.append(black_box(&payload).clone());
+            merged.append(black_box(&payload).clone()).expect("one signal");
         }
         merged
     });

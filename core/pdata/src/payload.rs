@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use crate::memory::Account;
 use crate::repair::repair;
-use crate::shape::request;
+use crate::shape::{Level, count_metrics, request};
 use crate::validate::validate;
 use crate::{Malformed, Signal};
 
@@ -58,21 +58,14 @@ impl Payload {
     /// Appends another payload, sharing its bytes.
     ///
     /// # Errors
-    /// The other payload, if it is of another signal: those cannot be merged.
-    pub fn try_append(&mut self, other: Payload) -> Result<(), Payload> {
+    /// The other payload, if it is of another signal: those cannot be merged, and it is the caller's again.
+    pub fn append(&mut self, other: Payload) -> Result<(), Payload> {
         if other.signal != self.signal {
             return Err(other);
         }
         self.items += other.items;
         self.segments.extend(other.segments);
         Ok(())
-    }
-
-    /// As [`Payload::try_append`], for payloads of one pipeline, which are of one signal. Debug builds assert that; release
-    /// builds leave this payload as it was, and the other is gone.
-    pub fn append(&mut self, other: Payload) {
-        let appended = self.try_append(other);
-        debug_assert!(appended.is_ok(), "payloads of different signals cannot be merged");
     }
 
     pub(crate) fn into_segments(self) -> SmallVec<[Bytes; 1]> {
@@ -98,6 +91,14 @@ impl Payload {
     /// Spans, log records or metric data points in here.
     pub fn items(&self) -> usize {
         self.items
+    }
+
+    /// Metrics in here, whatever the number of their data points; 0 for other signals. Counted on each call.
+    pub fn metrics(&self) -> usize {
+        if self.signal != Signal::Metrics {
+            return 0;
+        }
+        self.segments.iter().map(|segment| count_metrics(Level::Request, segment)).sum()
     }
 
     /// Serialized size in bytes.

@@ -97,6 +97,15 @@ pub(crate) fn count(signal: Signal, level: Level, message: &[u8]) -> usize {
     }
 }
 
+/// Counts the metrics in a message above them.
+pub(crate) fn count_metrics(level: Level, message: &[u8]) -> usize {
+    let children = Fields::new(message).filter(|field| level.is_child(field));
+    match level.child(Signal::Metrics) {
+        Level::Metric => children.count(),
+        child => children.map(|field| count_metrics(child, field.content(message))).sum(),
+    }
+}
+
 /// The data of a metric: the number of the alternative and its content, with the pieces merged.
 #[derive(Debug, Clone)]
 pub(crate) struct MetricData {

@@ -54,7 +54,7 @@ fn run(payloads: &mut Vec<Payload>, step: &Step) {
         Step::Clone(i) => pick(payloads, i).map(|p| vec![p.clone(), p]).unwrap_or_default(),
         Step::Append(i, j) => match (pick(payloads, i), pick(payloads, j)) {
             (Some(mut one), Some(other)) => {
-                one.append(other);
+                one.append(other).unwrap();
                 vec![one]
             }
             (one, other) => one.into_iter().chain(other).collect(),

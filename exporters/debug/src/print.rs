@@ -60,7 +60,7 @@ impl Printer {
             let undecodable =
                 |error| ConsumeError::permanent(format!("cannot decode {}: {error}", payload.signal()));
             let printed = match self.layout {
-                None => self.summary(Counts::of_payload(payload).map_err(undecodable)?, target),
+                None => self.summary(Counts::of_payload(payload), target),
                 Some(layout) => self.all(&payload.decode().map_err(undecodable)?, layout, target),
             };
             printed.map_err(|error| ConsumeError::retryable(error.to_string()))

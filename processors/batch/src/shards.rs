@@ -301,19 +301,32 @@ impl Shard {
 
     /// Adds a payload that fits.
     fn append(&mut self, payload: Payload, taken: Taken, limits: Limits) -> (Arc<Outcome>, Option<Opened>) {
-        let (outcome, opened) = match &mut self.open {
-            Some(open) => {
-                // It is of the same signal; see `Shards::push`.
-                open.payload.append(payload);
-                open.taken.merge(taken);
-                (open.outcome.clone(), None)
-            }
-            None => self.open(payload, taken, limits.timeout),
-        };
+        let (outcome, opened) = self.join(payload, taken, limits.timeout);
         if self.pending() >= limits.enough.get() {
             self.close(Trigger::Size);
         }
         (outcome, opened)
+    }
+
+    /// Adds a payload to the open batch, or opens one with it.
+    fn join(
+        &mut self,
+        mut payload: Payload,
+        taken: Taken,
+        timeout: std::time::Duration,
+    ) -> (Arc<Outcome>, Option<Opened>) {
+        if let Some(open) = &mut self.open {
+            match open.payload.append(payload) {
+                Ok(()) => {
+                    open.taken.merge(taken);
+                    return (open.outcome.clone(), None);
+                }
+                // It is of the same signal, see `Shards::push`; and if it were not, it would not be lost.
+                Err(other) => payload = other,
+            }
+            self.close(Trigger::Size);
+        }
+        self.open(payload, taken, timeout)
     }
 
     /// Adds the first `capacity` items of a payload that has more; the batch is full with them.

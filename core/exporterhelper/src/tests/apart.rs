@@ -63,12 +63,10 @@ async fn a_single_item_that_is_too_large_is_dropped_and_its_neighbours_are_not()
     let to = Scripted::new(takes_bytes(500, true));
     let running = Running::start(QUEUE, &to).await;
     let mut payload = running.payload(2);
-    payload.append({
-        let mut rich = spanbridge_testkit::Payloads::rich();
-        rich.skip(100);
-        rich.request(spanbridge_component::Signal::Traces, 1)
-    });
-    payload.append(running.payload(2));
+    let mut rich = spanbridge_testkit::Payloads::rich();
+    rich.skip(100);
+    payload.append(rich.request(spanbridge_component::Signal::Traces, 1)).unwrap();
+    payload.append(running.payload(2)).unwrap();
     running.exporter.consume(Batch::new(payload)).await.unwrap();
     to.wait_for_items(4).await;
     settle().await;
@@ -117,7 +115,7 @@ async fn without_a_queue_a_request_goes_back_whole_but_what_was_put_together_ups
     to.does(refuses_items(&[5]));
     let mut payload = running.payload(2);
     for _ in 0..3 {
-        payload.append(running.payload(2));
+        payload.append(running.payload(2)).unwrap();
     }
     let error = running.exporter.consume(Batch::new(payload)).await.unwrap_err();
     assert!(error.is_permanent());

@@ -77,9 +77,8 @@ async fn core_12893_an_item_larger_than_a_batch_may_be_is_dropped_with_its_reaso
     let yaml = queue("wait_for_result: true, batch: {sizer: bytes, min_size: 100, max_size: 300}");
     let running = Running::start(&yaml, &to).await;
     let mut batch = running.batch(1);
-    batch
-        .payload
-        .append(spanbridge_testkit::Payloads::rich().request(spanbridge_component::Signal::Traces, 1));
+    let large = spanbridge_testkit::Payloads::rich().request(spanbridge_component::Signal::Traces, 1);
+    batch.payload.append(large).unwrap();
     let error = running.exporter.consume(batch).await.unwrap_err();
     assert!(error.is_permanent() && error.message().contains("max_size"), "{error}");
     assert_eq!((to.ids(), running.balance().returned), (vec![0], 1));

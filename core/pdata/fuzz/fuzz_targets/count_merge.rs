@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     for request in input.requests() {
         let Some(part) = accept(signal, request) else { return };
         expected.extend(nodes(&part));
-        merged.append(part);
+        merged.append(part).expect("one signal");
     }
     check_invariant(&merged);
     assert_eq!(merged.items(), model::count(&expected));

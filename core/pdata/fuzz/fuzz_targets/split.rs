@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
     let mut whole = Payload::empty(input.signal);
     for request in input.requests() {
         let Some(part) = accept(input.signal, request) else { return };
-        whole.append(part);
+        whole.append(part).expect("one signal");
     }
     let expected = model::leaves(&nodes(&whole));
     let [_, first, rest, bytes] = input.choices.map(usize::from);

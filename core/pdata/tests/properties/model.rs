@@ -231,6 +231,12 @@ pub fn count(nodes: &[ResourceNode]) -> usize {
     scopes.flat_map(|scope| &scope.entries).map(|entry| items(entry).len()).sum()
 }
 
+/// How many metrics a tree has.
+pub fn count_metrics(nodes: &[ResourceNode]) -> usize {
+    let scopes = nodes.iter().flat_map(|node| &node.scopes);
+    scopes.flat_map(|scope| &scope.entries).filter(|entry| matches!(entry, Entry::Metric(_))).count()
+}
+
 /// An item, or something without items, and all that stands above it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {

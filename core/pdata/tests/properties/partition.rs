@@ -9,7 +9,7 @@ use crate::{accept, check_invariant, model, payload, signals, tapes};
 fn merged(signal: Signal, tapes: &[Vec<u8>]) -> Payload {
     let mut merged = Payload::empty(signal);
     for tape in tapes {
-        merged.append(payload(signal, tape));
+        merged.append(payload(signal, tape)).unwrap();
     }
     merged
 }

@@ -15,7 +15,7 @@ fn leaves(payload: &Payload) -> Vec<Leaf> {
 fn merged(signal: Signal, tapes: &[Vec<u8>]) -> Payload {
     let mut merged = Payload::empty(signal);
     for tape in tapes {
-        merged.append(payload(signal, tape));
+        merged.append(payload(signal, tape)).unwrap();
     }
     merged
 }

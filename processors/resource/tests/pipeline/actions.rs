@@ -182,7 +182,7 @@ async fn actions_see_what_those_before_them_did() {
 async fn every_resource_of_every_segment_is_edited() {
     let (processor, sink) = processor("attributes: [{key: z, action: insert, value: 1}]");
     let mut payload = request(&[ab(), vec![]]);
-    payload.append(request(&[vec![("z", text("mine"))]]));
+    payload.append(request(&[vec![("z", text("mine"))]])).unwrap();
     processor.consume(Batch::new(payload)).await.unwrap();
     let z: Vec<_> = resources(&sink).iter().map(|r| r.last().unwrap().1.clone()).collect();
     assert_eq!(z, [Any::IntValue(1), Any::IntValue(1), text("mine")]);

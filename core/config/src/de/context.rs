@@ -23,7 +23,7 @@ pub(super) struct Context<'a> {
 struct State {
     /// Values that are left out, by identity.
     aside: HashSet<usize>,
-    /// Unknown keys that were reported, by identity of their values.
+    /// Unknown keys and bare durations that were reported, by identity of their values.
     reported: HashSet<usize>,
     diagnostics: Vec<Diagnostic>,
     failed: Vec<Vec<String>>,
@@ -83,6 +83,20 @@ impl<'a> Context<'a> {
             .diagnostics
             .push(diagnostic.with_path(path.dotted(&self.base)).with_location(self.sources.locate(key.span)));
         state.failed.push(steps);
+    }
+
+    /// Warns, once, of a duration that is written as a bare number, which the Go collector takes for nanoseconds.
+    pub(super) fn bare_duration(&self, node: &Node, number: i128, path: &Path<'_>) {
+        let mut state = self.state.borrow_mut();
+        // A default has no place in a text.
+        let Some(location) = self.sources.locate(node.span) else { return };
+        if state.reported.insert(identity(node)) {
+            let warning = Diagnostic::warning(format!("a bare {number} is {number} nanoseconds"));
+            let help = format!("write a unit: {number}s, {number}ms; or {number}ns if that is meant");
+            state.diagnostics.push(
+                warning.with_path(path.dotted(&self.base)).with_location(Some(location)).with_help(help),
+            );
+        }
     }
 
     fn unsupported_reason(&self, steps: &[String], key: &str) -> Option<&'static str> {

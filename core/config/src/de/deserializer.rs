@@ -213,6 +213,11 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
             this.secret = true;
             hide_value(this.node, this.cx.sources);
         }
+        if name == protocol::DURATION
+            && let Value::Int(number @ 1..) = this.node.value
+        {
+            this.cx.bare_duration(this.node, number, this.path);
+        }
         this.place(visitor.visit_newtype_struct(this))
     }
 

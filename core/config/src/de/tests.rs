@@ -216,7 +216,7 @@ fn nulls_inside_an_expanded_map_keep_defaults() {
 
 #[test]
 fn integers_take_floats_and_durations_take_nanoseconds() {
-    let config = ok("{max_size: 7.9, timeout: 10, keepalive: 1m, queues: {a: {size: -3.7}}}");
+    let config = ok("{max_size: 7.9, timeout: 10ns, keepalive: 1m, queues: {a: {size: -3.7}}}");
     assert_eq!(config.server.max_size, 7);
     assert_eq!(config.timeout, "10ns".parse().unwrap());
     assert_eq!(config.queues["a"].size, -3);
@@ -228,6 +228,23 @@ fn integers_take_floats_and_durations_take_nanoseconds() {
             "1:55 c.queue.size: cannot parse value as 'int64': 1000000000000000000000000000000 overflows it",
         ]
     );
+}
+
+#[test]
+fn a_duration_without_a_unit_is_nanoseconds_and_worth_one_warning() {
+    let (config, found) = decode_text::<Config>("{timeout: 10, max_size: x}");
+    assert!(config.is_none());
+    let warning =
+        "1:11 c.timeout: a bare 10 is 10 nanoseconds (write a unit: 10s, 10ms; or 10ns if that is meant)";
+    assert_eq!(found.iter().filter(|found| *found == warning).count(), 1, "{found:?}");
+    let (config, found) = decode_text::<Config>("timeout: 10");
+    assert_eq!(
+        (config.unwrap().timeout, found),
+        ("10ns".parse().unwrap(), vec![warning.replace("1:11", "1:10")])
+    );
+    for written in ["timeout: 0", "timeout: 10s", "timeout: null", "{}"] {
+        ok(written);
+    }
 }
 
 #[test]

@@ -8,6 +8,8 @@ use std::time;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::protocol;
+
 /// A duration of the configuration: Go's text form (`1h30m`, `200ms`, `1.5s`), or a bare integer in **nanoseconds**.
 ///
 /// Source: Go `time.ParseDuration`; reference: collector-core, 3.1. Negative durations are refused: no key of ours has
@@ -174,7 +176,7 @@ impl Serialize for Duration {
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
-        impl de::Visitor<'_> for Visitor {
+        impl<'de> de::Visitor<'de> for Visitor {
             type Value = Duration;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -198,8 +200,15 @@ impl<'de> Deserialize<'de> for Duration {
             fn visit_unit<E: de::Error>(self) -> Result<Duration, E> {
                 Ok(Duration::ZERO)
             }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                deserializer: D,
+            ) -> Result<Duration, D::Error> {
+                deserializer.deserialize_any(self)
+            }
         }
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_newtype_struct(protocol::DURATION, Visitor)
     }
 }
 

@@ -20,6 +20,8 @@ pub use toggle::Toggle;
 pub(crate) mod protocol {
     /// Newtype: the value is a secret.
     pub(crate) const OPAQUE: &str = "$spanbridge::opaque";
+    /// Newtype: the value is a duration.
+    pub(crate) const DURATION: &str = "$spanbridge::duration";
     /// Tuple of (enabled, contents), or unit for null.
     pub(crate) const OPTIONAL: &str = "$spanbridge::optional";
     /// Tuple of (enabled, contents); null is on.

@@ -126,7 +126,7 @@ async fn every_signal_arrives_unchanged_with_each_compression() {
         for signal in Signal::ALL {
             let mut payload = payload(signal);
             // Several segments arrive as one request.
-            payload.append(payload.clone());
+            payload.append(payload.clone()).unwrap();
             rig.consume(payload.clone()).await.unwrap();
             let arrived = backend.next().await;
             assert_eq!(arrived.decoded, payload.decode().unwrap(), "{signal} {compression:?}");

@@ -1,21 +1,32 @@
-//! `--feature-gates`: none of the Go collector's gates has a counterpart here, so what is left is to accept what
-//! changes nothing and to refuse the rest by name (reference: collector-core, 15).
+//! `--feature-gates`: the Go collector's gates that have a counterpart here take effect, what changes nothing is accepted,
+//! and the rest is refused by name (reference: collector-core, 15; contrib-components, B.1).
+
+use k8s_attributes_processor::Conventions;
 
 /// Gates that are off, and cannot be switched on here.
-const OFF: [&str; 8] = [
+const OFF: [&str; 12] = [
     "confmap.enableMergeAppendOption",
+    "extension.healthcheck.useComponentStatus",
     "pkg.exporterhelper.queueBatchEnabled",
+    "processor.k8sattributes.EnableKubeletPodSource",
     "receiverhelper.newReceiverMetrics",
     "service.AllowNoPipelines",
     "service.partialReload",
     "service.profilesSupport",
+    "telemetry.disableOldFormatMetrics",
+    "telemetry.enableNewFormatMetrics",
     "telemetry.newPipelineTelemetry",
     "pdata.useProtoPooling",
 ];
-/// Gates that change nothing here, on or off: a part of `service.partialReload`, which is off.
-const NO_EFFECT: [&str; 1] = ["service.partialReloadReceivers"];
+/// Gates that change nothing here, on or off: a part of `service.partialReload`, which is off; and what always is so here.
+const NO_EFFECT: [&str; 2] =
+    ["processor.k8sattributes.ShareProcessorBetweenPipelines", "service.partialReloadReceivers"];
+/// The attributes of Kubernetes have their stable names. On.
+const EMIT_V1: &str = "processor.k8sattributes.EmitV1K8sConventions";
+/// They do not have their old names as well. On.
+const NO_V0: &str = "processor.k8sattributes.DontEmitV0K8sConventions";
 /// Gates that the Go collector has had: what they switched on is how it works now, here and there.
-const REMOVED: [&str; 19] = [
+const REMOVED: [&str; 21] = [
     "component.UseLocalHostAsDefaultHost",
     "confighttp.framedSnappy",
     "configoptional.AddEnabledField",
@@ -23,6 +34,8 @@ const REMOVED: [&str; 19] = [
     "confmap.strictlyTypedInput",
     "confmap.unifyEnvVarExpansion",
     "exporter.PersistRequestContext",
+    "k8sattr.fieldExtractConfigRegex.disallow",
+    "k8sattr.labelsAnnotationsSingular.allow",
     "otelcol.printInitialConfig",
     "pdata.enableRefCounting",
     "pdata.useCustomProtoEncoding",
@@ -37,21 +50,43 @@ const REMOVED: [&str; 19] = [
     "telemetry.useOtelWithSDKConfigurationForInternalTelemetry",
 ];
 
-/// Checks the values of `--feature-gates`, each a list parted by commas. Returns what to tell the user.
+/// What the gates decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Gates {
+    /// How `k8s_attributes` names attributes, unless its configuration says it.
+    pub(crate) conventions: Conventions,
+}
+
+/// Reads the values of `--feature-gates`, each a list parted by commas; a later one wins. Returns what to tell the user as
+/// well.
 ///
 /// # Errors
 /// The first gate that is unknown, or that would have to change what this version does.
-pub(crate) fn check(flags: &[String]) -> Result<Vec<String>, String> {
+pub(crate) fn read(flags: &[String]) -> Result<(Gates, Vec<String>), String> {
+    let (mut emit_v1, mut no_v0) = (true, true);
     let mut notices = Vec::new();
     for flag in flags.iter().filter(|flag| !flag.is_empty()) {
         for (index, gate) in flag.split(',').enumerate() {
-            notices.extend(check_one(gate.trim(), index)?);
+            let (id, on) = parse(gate.trim(), index)?;
+            match id {
+                EMIT_V1 => emit_v1 = on,
+                NO_V0 => no_v0 = on,
+                _ => notices.extend(check_one(id, on)?),
+            }
         }
     }
-    Ok(notices)
+    let conventions = match (emit_v1, no_v0) {
+        (true, true) => Conventions::V1,
+        (true, false) => Conventions::Both,
+        (false, false) => Conventions::V0,
+        (false, true) => {
+            return Err(format!("{NO_V0} needs {EMIT_V1}: without both there are no names at all"));
+        }
+    };
+    Ok((Gates { conventions }, notices))
 }
 
-fn check_one(gate: &str, index: usize) -> Result<Option<String>, String> {
+fn parse(gate: &str, index: usize) -> Result<(&str, bool), String> {
     let (id, on) = match gate.strip_prefix('-') {
         Some(id) => (id, false),
         None => (gate.strip_prefix('+').unwrap_or(gate), true),
@@ -59,6 +94,10 @@ fn check_one(gate: &str, index: usize) -> Result<Option<String>, String> {
     if id.is_empty() {
         return Err(format!("empty feature gate identifier at index {index}"));
     }
+    Ok((id, on))
+}
+
+fn check_one(id: &str, on: bool) -> Result<Option<String>, String> {
     if OFF.contains(&id) {
         return if on {
             Err(format!("feature gate \"{id}\" is not supported by this version"))
@@ -76,7 +115,7 @@ fn check_one(gate: &str, index: usize) -> Result<Option<String>, String> {
             Err(format!("feature gate \"{id}\" is stable, can not be disabled"))
         };
     }
-    let mut valid: Vec<_> = OFF.into_iter().chain(NO_EFFECT).collect();
+    let mut valid: Vec<_> = OFF.into_iter().chain(NO_EFFECT).chain([EMIT_V1, NO_V0]).collect();
     valid.sort_unstable();
     Err(format!("no such feature gate \"{id}\". valid gates: [{}]", valid.join(" ")))
 }
@@ -86,7 +125,7 @@ mod tests {
     use super::*;
 
     fn checked(flag: &str) -> Result<Vec<String>, String> {
-        check(&[flag.to_owned()])
+        read(&[flag.to_owned()]).map(|(_, notices)| notices)
     }
 
     #[test]
@@ -111,5 +150,21 @@ mod tests {
             checked("nope").unwrap_err().starts_with("no such feature gate \"nope\". valid gates: [confmap.")
         );
         assert_eq!(checked("service.graph,").unwrap_err(), "empty feature gate identifier at index 1");
+    }
+
+    #[test]
+    fn the_conventions_of_kubernetes_attributes_follow_their_two_gates() {
+        let conventions = |flags: &[&str]| {
+            let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+            read(&flags).map(|(gates, _)| gates.conventions)
+        };
+        let (emit, no_old) = (EMIT_V1, NO_V0);
+        assert_eq!(conventions(&[]), Ok(Conventions::V1));
+        assert_eq!(conventions(&[&format!("{emit},+{no_old}")]), Ok(Conventions::V1));
+        assert_eq!(conventions(&[&format!("-{no_old}")]), Ok(Conventions::Both));
+        assert_eq!(conventions(&[&format!("-{emit},-{no_old}")]), Ok(Conventions::V0));
+        assert_eq!(conventions(&[&format!("-{no_old}"), no_old]), Ok(Conventions::V1));
+        assert!(conventions(&[&format!("-{emit}")]).unwrap_err().contains(no_old));
+        assert!(conventions(&["processor.k8sattributes.EnableKubeletPodSource"]).is_err());
     }
 }

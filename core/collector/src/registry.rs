@@ -2,8 +2,15 @@
 
 use spanbridge_service::Registry;
 
+use crate::gates::Gates;
+
 /// Every component type of this program, one line each, by kind.
 pub fn registry() -> Registry {
+    registry_with(Gates::default())
+}
+
+/// The same, under these feature gates.
+pub(crate) fn registry_with(gates: Gates) -> Registry {
     Registry::new()
         // Receivers
         .receiver(nop_receiver::Factory)
@@ -11,7 +18,7 @@ pub fn registry() -> Registry {
         // Processors
         .processor(attributes_processor::Factory)
         .processor(batch_processor::Factory)
-        .processor(k8s_attributes_processor::Factory)
+        .processor(k8s_attributes_processor::Factory { conventions: gates.conventions })
         .processor(memory_limiter_processor::Factory::default())
         .processor(resource_processor::Factory)
         // Exporters

@@ -70,8 +70,9 @@ pub struct Config {
 
     /// Which generation of the semantic conventions names attributes: `v1` (default: `k8s.pod.label.<key>`,
     /// `container.image.tags`), `v0` (`k8s.pod.labels.<key>`, `container.image.tag`) or `both`. Stands for the feature
-    /// gates `processor.k8sattributes.EmitV1K8sConventions` and `...DontEmitV0K8sConventions`.
-    pub semantic_conventions: Conventions,
+    /// gates `processor.k8sattributes.EmitV1K8sConventions` and `...DontEmitV0K8sConventions`, which say what is the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub semantic_conventions: Option<Conventions>,
 }
 
 /// Which pods to leave alone.
@@ -132,7 +133,7 @@ impl Default for Config {
             wait_for_metadata_timeout: Duration::from_secs(10),
             watch_sync_period: Duration::from_secs(300),
             pod_delete_grace_period: Duration::from_secs(120),
-            semantic_conventions: Conventions::V1,
+            semantic_conventions: None,
         }
     }
 }
@@ -140,7 +141,7 @@ impl Default for Config {
 impl Validate for Config {
     fn validate(&self, problems: &mut Problems) {
         self.validate_access(problems);
-        problems.at("extract", |problems| self.extract.validate(self.semantic_conventions, problems));
+        problems.at("extract", |problems| self.extract.validate(self.conventions(), problems));
         problems.nested("filter", &self.filter);
         problems.at("pod_association", |problems| association::validate(&self.pod_association, problems));
         problems.nested("exclude", &self.exclude);
@@ -148,6 +149,11 @@ impl Validate for Config {
 }
 
 impl Config {
+    /// The conventions that name attributes, where no feature gate says otherwise.
+    pub(crate) fn conventions(&self) -> Conventions {
+        self.semantic_conventions.unwrap_or_default()
+    }
+
     /// Where the API is, and who asks.
     pub(crate) fn api(&self) -> Api {
         Api {

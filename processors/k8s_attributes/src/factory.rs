@@ -7,13 +7,16 @@ use spanbridge_component::{
     Unsupported,
 };
 
-use crate::Config;
 use crate::processor::K8sAttributesProcessor;
 use crate::rbac;
+use crate::{Config, Conventions};
 
 /// Makes `k8s_attributes` processors.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Factory;
+pub struct Factory {
+    /// What `semantic_conventions` is where nobody writes it: the feature gates of the process decide.
+    pub conventions: Conventions,
+}
 
 impl ProcessorFactory for Factory {
     type Config = Config;
@@ -47,9 +50,10 @@ impl ProcessorFactory for Factory {
     fn create(
         &self,
         settings: Settings,
-        config: Config,
+        mut config: Config,
         next: Arc<dyn Consumer>,
     ) -> Result<Arc<dyn Processor>, BuildError> {
+        config.semantic_conventions.get_or_insert(self.conventions);
         Ok(Arc::new(K8sAttributesProcessor::new(settings, config, next)?))
     }
 }
@@ -64,6 +68,6 @@ mod tests {
         Config { passthrough: true, ..Config::default() }
     }
 
-    spanbridge_testkit::component_conformance!(Config, Subject::processor(Factory, config()));
-    spanbridge_testkit::processor_conformance!(Factory, config(), Delivery::Exact);
+    spanbridge_testkit::component_conformance!(Config, Subject::processor(Factory::default(), config()));
+    spanbridge_testkit::processor_conformance!(Factory::default(), config(), Delivery::Exact);
 }

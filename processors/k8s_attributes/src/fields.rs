@@ -86,7 +86,7 @@ pub(crate) struct FieldSet(u64);
 impl FieldSet {
     /// What this configuration asks for, as far as its conventions write it. Unknown names are left to validation.
     pub(crate) fn of(config: &Config) -> Self {
-        let conventions = config.semantic_conventions;
+        let conventions = config.conventions();
         let mut set = match &config.extract.metadata {
             None => Self::by_default(conventions),
             Some(names) => names.iter().filter_map(|name| Field::parse(name)).collect(),
@@ -148,7 +148,7 @@ mod tests {
         let mut config = Config::default();
         assert!(FieldSet::of(&config).has(Field::ContainerImageTags));
         assert!(!FieldSet::of(&config).has(Field::ContainerImageTag));
-        config.semantic_conventions = Conventions::V0;
+        config.semantic_conventions = Some(Conventions::V0);
         assert!(FieldSet::of(&config).has(Field::ContainerImageTag));
         assert!(!FieldSet::of(&config).has(Field::ContainerImageTags));
         config.extract.metadata = Some(vec!["k8s.pod.ip".into()]);

@@ -100,7 +100,7 @@ impl Rule {
 /// The rules of `config` for the objects of each resource, by [`Resource::index`].
 pub(crate) fn compile(config: &Config) -> Result<[ObjectRules; 9], regex::Error> {
     let mut rules: [ObjectRules; 9] = Default::default();
-    let conventions = config.semantic_conventions;
+    let conventions = config.conventions();
     for rule in &config.extract.labels {
         let Some(from) = From::parse(&rule.from) else { continue };
         rules[from.0.index()].labels.push(one(rule, from, "label", conventions)?);

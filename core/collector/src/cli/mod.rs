@@ -11,6 +11,7 @@ use spanbridge_config::diagnostic::RenderOptions;
 use spanbridge_config::{Document, ProcessEnvironment, Sources};
 use spanbridge_service::{Config, DEFAULT_SHUTDOWN_TIMEOUT, Logging, Registry, Service};
 
+use crate::registry::registry_with;
 use crate::{BUILD, Control, Error, Options, gates, registry, run};
 
 /// An OpenTelemetry collector for telemetry that crosses clusters.
@@ -142,20 +143,23 @@ impl Cli {
     pub async fn execute(self, logging: Logging, control: Control) -> Result<(), Error> {
         match self.command {
             None => {
+                let registry = self.sources.registry()?;
                 let options = Options {
                     sources: self.sources.checked()?,
                     shutdown_timeout: self.shutdown_timeout.get(),
                     watch: self.watch,
                 };
-                run(&registry(), options, &logging, control).await
+                run(&registry, options, &logging, control).await
             }
-            Some(Command::Validate(sources)) => validate(&registry(), sources),
+            Some(Command::Validate(sources)) => validate(&sources.registry()?, sources),
             Some(Command::Components) => print(&components::list(&registry())),
-            Some(Command::PrintConfig(args)) => print_config::print_config(&registry(), args),
+            Some(Command::PrintConfig(args)) => print_config::print_config(&args.sources.registry()?, args),
             Some(Command::Config { command: ConfigCommand::Schema }) => {
                 print(&format!("{:#}\n", registry().schema()))
             }
-            Some(Command::K8s { command: K8sCommand::Rbac(args) }) => rbac::print_roles(&registry(), args),
+            Some(Command::K8s { command: K8sCommand::Rbac(args) }) => {
+                rbac::print_roles(&args.sources.registry()?, args)
+            }
             Some(Command::Telemetrygen(args)) => {
                 let shutdown = control.shutdown().clone();
                 spanbridge_telemetrygen::run(*args, shutdown).await.map(drop).map_err(Error::Telemetrygen)
@@ -165,9 +169,16 @@ impl Cli {
 }
 
 impl SourceArgs {
+    /// The component types under the feature gates.
+    fn registry(&self) -> Result<Registry, Error> {
+        let (gates, _) = gates::read(&self.feature_gates).map_err(Error::Usage)?;
+        Ok(registry_with(gates))
+    }
+
     /// The sources, if there are any and the feature gates are in order.
     fn checked(self) -> Result<Sources, Error> {
-        for notice in gates::check(&self.feature_gates).map_err(Error::Usage)? {
+        let (_, notices) = gates::read(&self.feature_gates).map_err(Error::Usage)?;
+        for notice in notices {
             complain(&format!("{notice}\n"));
         }
         if self.config.is_empty() && self.set.is_empty() {

@@ -42,24 +42,25 @@ fn manifests(needed: &Permissions, name: &str, account: Option<&ServiceAccount>)
     let mut made = Vec::new();
     let cluster = needed.cluster();
     if !cluster.is_empty() {
-        made.push(role("ClusterRole", json!({ "name": name }), &cluster));
-        made.extend(account.map(|account| binding("ClusterRole", json!({ "name": name }), name, account)));
+        let metadata = json!({ "name": name });
+        made.push(role("ClusterRole", &metadata, &cluster));
+        made.extend(account.map(|account| binding("ClusterRole", &metadata, name, account)));
     }
     for (namespace, rules) in needed.namespaces() {
         let metadata = json!({ "name": name, "namespace": namespace });
-        made.push(role("Role", metadata.clone(), &rules));
-        made.extend(account.map(|account| binding("Role", metadata, name, account)));
+        made.push(role("Role", &metadata, &rules));
+        made.extend(account.map(|account| binding("Role", &metadata, name, account)));
     }
     made
 }
 
-fn role(kind: &str, metadata: Value, rules: &[Rule]) -> Value {
+fn role(kind: &str, metadata: &Value, rules: &[Rule]) -> Value {
     let rule = |rule: &Rule| json!({ "apiGroups": [rule.api_group], "resources": rule.resources, "verbs": rule.verbs });
     let rules: Vec<Value> = rules.iter().map(rule).collect();
     json!({ "apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "rules": rules })
 }
 
-fn binding(role: &str, metadata: Value, name: &str, account: &ServiceAccount) -> Value {
+fn binding(role: &str, metadata: &Value, name: &str, account: &ServiceAccount) -> Value {
     json!({
         "apiVersion": API_VERSION,
         "kind": format!("{role}Binding"),

@@ -24,6 +24,7 @@ mod grpc_conformance;
 mod health_check;
 mod kubernetes;
 mod load_balancing;
+mod manifests;
 mod memory;
 mod reload;
 mod roundtrip;

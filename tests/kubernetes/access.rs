@@ -13,6 +13,7 @@ against_both! {
     the_start_waits_for_metadata_when_it_is_told_to
     a_start_that_waits_in_vain_fails_and_says_why
     probes_are_told_to_wait_while_the_start_waits_for_metadata
+    feature_gates_decide_which_names_attributes_have
 }
 
 async fn a_missing_permission_is_named_with_its_rule_and_the_rest_works(api: impl Kubernetes) {
@@ -100,4 +101,32 @@ async fn probes_are_told_to_wait_while_the_start_waits_for_metadata(api: impl Ku
     collector.wait_for_line("Everything is ready.");
     assert_eq!(health_check::probe(address, "/").code, 200);
     collector.stop();
+}
+
+async fn feature_gates_decide_which_names_attributes_have(api: impl Kubernetes) {
+    const NO_OLD: &str = "-processor.k8sattributes.DontEmitV0K8sConventions";
+    const NO_STABLE: &str = "-processor.k8sattributes.EmitV1K8sConventions";
+    api.create("pods", pod("web-1", "10.0.0.1")).await;
+    let both_off = format!("{NO_STABLE},{NO_OLD}");
+    for (gates, keys, old, stable) in [
+        (NO_OLD, "", true, true),
+        (both_off.as_str(), "", true, false),
+        (NO_OLD, ", semantic_conventions: v1", false, true),
+    ] {
+        let sink = Sink::start();
+        let keys = format!(", wait_for_metadata: true, wait_for_metadata_timeout: 30s{keys}");
+        let yaml = config(&api, &keys, sink.address());
+        let collector = Collector::start_with("gated", &yaml, &["--feature-gates", gates]);
+        let mut client = client::traces(collector.grpc()).await;
+        let mut request = data::spans(1, 1);
+        let resource = request.resource_spans[0].resource.as_mut().expect("a resource");
+        resource.attributes = FROM.iter().map(|(key, value)| text(key, value)).collect();
+        client.export(request).await.expect("accepted");
+        let received = sink.traces().pop().expect("what was accepted has arrived");
+        let enriched = &received.resource_spans[0].resource.as_ref().expect("a resource").attributes;
+        let has = |key: &str| enriched.iter().any(|attribute| attribute.key == key);
+        assert_eq!(has("container.image.tag"), old, "{gates}: {enriched:?}");
+        assert_eq!(has("container.image.tags"), stable, "{gates}: {enriched:?}");
+        collector.stop();
+    }
 }

@@ -12,6 +12,7 @@ mod churn;
 mod fixtures;
 mod protocol;
 mod real;
+mod roles;
 mod scenarios;
 mod stand_in;
 mod trouble;

@@ -8,6 +8,7 @@ mod store;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value as Json, json};
@@ -22,12 +23,19 @@ use store::{Store, key};
 
 const TOKEN: &str = "token-1";
 
+/// One thing that the account may do, as RBAC has it: verb, API group, resource, and the namespace of a role or `None` for
+/// a cluster role.
+pub(super) type Permission = (String, String, String, Option<String>);
+
 /// What the server and the test share.
 pub(super) struct Shared {
     store: Mutex<Store>,
     asked: Mutex<Vec<Asked>>,
     /// `None`: everything is allowed.
     grants: Mutex<Option<Vec<Grant>>>,
+    /// The same to the last verb. `None`: everything is allowed.
+    permissions: Mutex<Option<Vec<Permission>>>,
+    refusals: AtomicUsize,
     token: Mutex<String>,
     /// How many requests to turn away, and for how many seconds each.
     throttle: Mutex<(usize, u64)>,
@@ -64,9 +72,19 @@ impl Shared {
         let covers = |(granted, resource, within): &Grant| {
             *granted == group && *resource == plural && (within.is_none() || *within == namespace)
         };
-        if grants.as_ref().is_none_or(|grants| grants.iter().any(covers)) {
+        let permissions = self.permissions.lock().expect("permissions");
+        let permits = |(may, within, on, place): &Permission| {
+            may == verb
+                && within == group
+                && on == plural
+                && (place.is_none() || place.as_deref() == namespace)
+        };
+        if grants.as_ref().is_none_or(|grants| grants.iter().any(covers))
+            && permissions.as_ref().is_none_or(|permissions| permissions.iter().any(permits))
+        {
             return None;
         }
+        self.refusals.fetch_add(1, Ordering::Relaxed);
         let place = namespace
             .map_or("at the cluster scope".to_owned(), |name| format!("in the namespace \"{name}\""));
         let resource = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
@@ -100,6 +118,8 @@ impl Api {
             store: Mutex::default(),
             asked: Mutex::default(),
             grants: Mutex::default(),
+            permissions: Mutex::default(),
+            refusals: AtomicUsize::new(0),
             token: Mutex::new(TOKEN.to_owned()),
             throttle: Mutex::default(),
         });
@@ -109,6 +129,16 @@ impl Api {
         let api = Self { shared, address, server, tls: None, dir: TempDir::new().expect("a folder") };
         api.write_token(TOKEN);
         api
+    }
+
+    /// Permits this and nothing else.
+    pub(super) fn permit(&self, permissions: Vec<Permission>) {
+        *self.shared.permissions.lock().expect("permissions") = Some(permissions);
+    }
+
+    /// How many requests were refused for lack of permission.
+    pub(super) fn refusals(&self) -> usize {
+        self.shared.refusals.load(Ordering::Relaxed)
     }
 
     fn token_path(&self) -> PathBuf {

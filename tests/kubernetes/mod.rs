@@ -1,4 +1,4 @@
-//! The `k8s_attributes` processor in the real binary, against the Kubernetes API: a stand-in for the server, and the real one.
+//! What asks the Kubernetes API in the real binary, against the Kubernetes API: a stand-in for the server, and the real one.
 //!
 //! The stand-in speaks what a watcher needs of the API, as the server does it: lists in chunks, watches with bookmarks and
 //! selectors, resource versions that can be compacted away (410), metadata-only answers, RBAC refusals, throttling,
@@ -8,6 +8,7 @@
 //! read telemetry out of the collector.
 
 mod access;
+mod balancing;
 mod churn;
 mod fixtures;
 mod protocol;

@@ -31,6 +31,17 @@ pub struct Access {
     user_agent: HeaderValue,
 }
 
+/// Where a pod finds the name of its namespace.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// The namespace of the pod that this runs in.
+///
+/// # Errors
+/// If this runs in no pod, or in one without a service account.
+pub fn own_namespace() -> std::io::Result<String> {
+    Ok(std::fs::read_to_string(NAMESPACE_FILE)?.trim().to_owned())
+}
+
 const HOST: &str = "KUBERNETES_SERVICE_HOST";
 const PORT: &str = "KUBERNETES_SERVICE_PORT";
 
@@ -38,6 +49,16 @@ impl Api {
     /// The account of the pod that this runs in.
     pub fn of_service_account() -> Self {
         Self { auth_type: "serviceAccount".to_owned(), ..Self::default() }
+    }
+
+    /// What a program finds that has no keys for it, as those with client-go do: the file that `KUBECONFIG` names, else the
+    /// account of the pod that this runs in, else `.kube/config` in the home folder.
+    pub fn discovered() -> Self {
+        let named = std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty());
+        if !named && environment().is_ok() {
+            return Self::of_service_account();
+        }
+        Self { auth_type: "kubeConfig".to_owned(), ..Self::default() }
     }
 
     /// Reports what is wrong with the keys. `is_used` says whether the API is asked at all.

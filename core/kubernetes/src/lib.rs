@@ -15,7 +15,7 @@ mod rule;
 mod send;
 mod stream;
 
-pub use access::{Access, Api};
+pub use access::{Access, Api, own_namespace};
 pub use failure::Failure;
 pub use health::{Health, HealthState};
 pub use kube::Client;

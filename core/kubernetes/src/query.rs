@@ -24,6 +24,8 @@ pub struct Query {
     pub label_selector: Option<String>,
     /// Only objects with these fields.
     pub field_selector: Option<String>,
+    /// How many seconds a watch lasts before the next one follows. `None`: a few minutes.
+    pub seconds: Option<u32>,
 }
 
 impl Resource {
@@ -52,6 +54,13 @@ impl Resource {
 impl Query {
     /// All objects of `resource`, whole.
     pub fn all(resource: Resource) -> Self {
-        Self { resource, namespace: None, metadata_only: false, label_selector: None, field_selector: None }
+        Self {
+            resource,
+            namespace: None,
+            metadata_only: false,
+            label_selector: None,
+            field_selector: None,
+            seconds: None,
+        }
     }
 }

@@ -175,7 +175,7 @@ impl<T: HasMetadata + DeserializeOwned + Send + 'static> Reflector<T> {
 
     /// Watches until the server ends it. Moves `version` along.
     async fn watch_once(&mut self, version: &mut String) -> Result<(), Failure> {
-        let length = fastrand::u32(WATCH_SECONDS);
+        let length = self.query.seconds.unwrap_or_else(|| fastrand::u32(WATCH_SECONDS));
         let params = WatchParams {
             label_selector: self.query.label_selector.clone(),
             field_selector: self.query.field_selector.clone(),

@@ -15,7 +15,7 @@ use spanbridge_exporterhelper::HelperConfig;
 
 pub use protocol::{OtlpConfig, ProtocolConfig};
 pub(crate) use resolver::with_port;
-pub use resolver::{DnsConfig, Port, ResolverConfig, StaticConfig};
+pub use resolver::{DnsConfig, KubernetesConfig, Port, ResolverConfig, StaticConfig};
 pub(crate) use unsupported::UNSUPPORTED;
 
 spanbridge_config::squash! {

@@ -17,7 +17,8 @@ use tracing::Instrument as _;
 use crate::Config;
 use crate::backends::{Backend, Backends, Set};
 use crate::health::Change;
-use crate::resolver::{DNS, DnsTask, News, STATIC, resolve_static};
+use crate::kubernetes::KubernetesTask;
+use crate::resolver::{DNS, DnsTask, KUBERNETES, News, STATIC, resolve_static};
 use crate::routing::Routing;
 use crate::telemetry::Metrics;
 
@@ -62,7 +63,11 @@ impl BalancingSender {
         if let Some(signal) = settings.signals.iter().find(|signal| routings[signal.index()].is_none()) {
             return Err(BuildError(format!("unsupported routing_key: {:?} for {signal}", key.name())));
         }
-        let name = if config.resolver.dns.is_on() { DNS } else { STATIC };
+        let name = match &config.resolver {
+            resolver if resolver.k8s.is_on() => KUBERNETES,
+            resolver if resolver.dns.is_on() => DNS,
+            _ => STATIC,
+        };
         let metrics = Metrics::new(settings, name)?;
         let backends = Arc::new(Backends::new(settings.clone(), config.protocol.otlp.clone(), metrics));
         Ok(Self {
@@ -115,6 +120,11 @@ impl BalancingSender {
         result
     }
 
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let task = tokio::spawn(task);
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+    }
+
     fn report(&self, change: Change, backend: &Backend, failure: Option<&SendError>) {
         let endpoint = &backend.endpoint;
         let error = failure.map(|failure| failure.error.message()).unwrap_or_default();
@@ -144,6 +154,13 @@ impl Sender for BalancingSender {
         if let Some(fixed) = resolver.fixed.as_ref() {
             return span.in_scope(|| resolve_static(fixed, &self.backends));
         }
+        if let Some(config) = resolver.k8s.as_ref() {
+            let (backends, news) = (Arc::clone(&self.backends), Arc::clone(&self.news));
+            let task = KubernetesTask::new(&self.settings, config, backends, news);
+            let task = task.instrument(span.clone()).await?;
+            self.spawn(task.run(self.stop.clone()).instrument(span));
+            return Ok(());
+        }
         let Some(config) = resolver.dns.as_ref().cloned() else {
             return Err(StartError("no resolvers specified for the exporter".to_owned()));
         };
@@ -153,8 +170,7 @@ impl Sender for BalancingSender {
             backends: Arc::clone(&self.backends),
             news: Arc::clone(&self.news),
         };
-        let task = tokio::spawn(task.run(self.stop.clone()).instrument(span));
-        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        self.spawn(task.run(self.stop.clone()).instrument(span));
         Ok(())
     }
 

@@ -9,12 +9,15 @@ mod config;
 mod exporter;
 mod factory;
 mod health;
+mod kubernetes;
 mod resolver;
 mod ring;
 mod routing;
+mod slices;
 mod telemetry;
 
 pub use config::{
-    Config, DnsConfig, OtlpConfig, Port, ProtocolConfig, ResolverConfig, RoutingKey, StaticConfig,
+    Config, DnsConfig, KubernetesConfig, OtlpConfig, Port, ProtocolConfig, ResolverConfig, RoutingKey,
+    StaticConfig,
 };
 pub use factory::Factory;

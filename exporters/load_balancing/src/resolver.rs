@@ -21,6 +21,8 @@ const INTERVAL_MIN: Duration = Duration::from_secs(1);
 pub(crate) const STATIC: &str = "static";
 /// The same of the other one.
 pub(crate) const DNS: &str = "dns";
+/// The same of the third one.
+pub(crate) const KUBERNETES: &str = "k8s";
 
 /// Hands the fixed list over.
 pub(crate) fn resolve_static(config: &StaticConfig, backends: &Arc<Backends>) -> Result<(), StartError> {
@@ -54,7 +56,7 @@ impl News {
     }
 
     /// Remembers it; whether that is a change.
-    fn set_failure(&self, failure: Option<String>) -> bool {
+    pub(crate) fn set_failure(&self, failure: Option<String>) -> bool {
         let mut known = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = known.is_some() != failure.is_some();
         *known = failure;

@@ -160,6 +160,7 @@ impl Watch {
             metadata_only: self.metadata_only,
             label_selector: self.label_selector.clone(),
             field_selector: self.field_selector.clone(),
+            seconds: None,
         }
     }
 }

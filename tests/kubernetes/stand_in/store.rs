@@ -279,6 +279,7 @@ pub(super) fn type_of(plural: &str) -> Option<(&'static str, &'static str)> {
         "daemonsets" => ("apps/v1", "DaemonSet"),
         "jobs" => ("batch/v1", "Job"),
         "cronjobs" => ("batch/v1", "CronJob"),
+        "endpointslices" => ("discovery.k8s.io/v1", "EndpointSlice"),
         _ => return None,
     };
     Some(of)

@@ -24,6 +24,8 @@ pub struct ResolverConfig {
     pub fixed: Optional<StaticConfig>,
     /// The addresses of a DNS name, such as that of a headless service.
     pub dns: Optional<DnsConfig>,
+    /// The ready endpoints of a Kubernetes service.
+    pub k8s: Optional<KubernetesConfig>,
 }
 
 /// A fixed list of backends.
@@ -55,6 +57,51 @@ impl Default for DnsConfig {
             port: Port(DEFAULT_PORT),
             interval: Duration::from_secs(5),
             timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The ready endpoints of a Kubernetes service.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct KubernetesConfig {
+    /// `name.namespace`; without a namespace, that of the pod that this runs in, else `default`. Required.
+    pub service: String,
+    /// The ports of each endpoint; each is a backend of its own. Default 4317.
+    pub ports: Vec<Port>,
+    /// How long a watch of the endpoints lasts before the next one follows; in whole seconds, at least one. Default 1m.
+    pub timeout: Duration,
+    /// Backends by the names of pods of a `StatefulSet` with a headless service, `pod.name.namespace`, not by their
+    /// addresses. Default false.
+    pub return_hostnames: bool,
+}
+
+impl Default for KubernetesConfig {
+    fn default() -> Self {
+        Self {
+            service: String::new(),
+            ports: Vec::new(),
+            timeout: Duration::from_secs(60),
+            return_hostnames: false,
+        }
+    }
+}
+
+impl KubernetesConfig {
+    /// The ports of each endpoint.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        if self.ports.is_empty() {
+            vec![DEFAULT_PORT]
+        } else {
+            self.ports.iter().map(|port| port.0).collect()
+        }
+    }
+
+    /// The name of the service, and its namespace if it is given.
+    pub(crate) fn name_and_namespace(&self) -> (&str, Option<&str>) {
+        match self.service.split_once('.') {
+            Some((name, namespace)) => (name, Some(namespace)),
+            None => (&self.service, None),
         }
     }
 }
@@ -120,17 +167,19 @@ pub(crate) fn with_port(host: &str) -> Result<String, String> {
 
 impl Validate for ResolverConfig {
     fn validate(&self, problems: &mut Problems) {
-        match (self.fixed.is_on(), self.dns.is_on()) {
-            (false, false) => {
-                problems.error("no resolvers specified for the exporter").help("write static or dns");
+        let given = [self.fixed.is_on(), self.dns.is_on(), self.k8s.is_on()];
+        match given.iter().filter(|given| **given).count() {
+            0 => {
+                problems.error("no resolvers specified for the exporter").help("write static, dns or k8s");
             }
-            (true, true) => {
+            1 => {}
+            _ => {
                 problems.error("only one resolver should be specified");
             }
-            _ => {}
         }
         problems.nested("static", &self.fixed);
         problems.nested("dns", &self.dns);
+        problems.nested("k8s", &self.k8s);
     }
 }
 
@@ -174,6 +223,31 @@ impl Validate for DnsConfig {
             if value.is_zero() {
                 problems.error_at(key, format!("`{key}` must be positive"));
             }
+        }
+    }
+}
+
+impl Validate for KubernetesConfig {
+    fn validate(&self, problems: &mut Problems) {
+        const KEY: &str = "service";
+        let (name, namespace) = self.name_and_namespace();
+        let is_label = |text: &str| {
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        if self.service.is_empty() {
+            problems.error_at(KEY, "no service specified to resolve the backends");
+        } else if !is_label(name) || !namespace.is_none_or(is_label) {
+            problems
+                .error_at(KEY, format!("{:?} is no service of Kubernetes", self.service))
+                .help("write name or name.namespace, without a domain behind it");
+        }
+        problems.at("ports", |problems| {
+            for (index, port) in self.ports.iter().enumerate().filter(|(_, port)| port.0 == 0) {
+                problems.error_at(&index.to_string(), format!("invalid port \"{}\"", port.0));
+            }
+        });
+        if self.timeout.is_zero() {
+            problems.error_at("timeout", "`timeout` must be positive");
         }
     }
 }

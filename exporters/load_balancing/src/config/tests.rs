@@ -42,6 +42,20 @@ fn the_defaults_of_dns_are_the_references() {
 }
 
 #[test]
+fn the_defaults_of_k8s_are_the_references() {
+    let yaml = "{protocol: {otlp: {tls: {insecure: true}}}, resolver: {k8s: {service: lb}}}";
+    let config = read(yaml).unwrap();
+    let k8s = config.resolver.k8s.as_ref().unwrap();
+    assert_eq!((k8s.ports(), k8s.timeout), (vec![4317], Duration::from_secs(60)));
+    assert!(!k8s.return_hostnames && k8s.name_and_namespace() == ("lb", None));
+    let yaml =
+        "{protocol: {otlp: {tls: {insecure: true}}}, resolver: {k8s: {service: lb.obs, ports: [1, '2']}}}";
+    let config = read(yaml).unwrap();
+    let k8s = config.resolver.k8s.as_ref().unwrap();
+    assert_eq!((k8s.ports(), k8s.name_and_namespace()), (vec![1, 2], ("lb", Some("obs"))));
+}
+
+#[test]
 fn the_example_with_every_key_is_valid() {
     let config = read(include_str!("../../testdata/all_keys.yaml")).unwrap();
     assert_eq!(config.resolver.dns.as_ref().unwrap().port, Port(4318));

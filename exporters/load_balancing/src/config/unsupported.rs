@@ -2,36 +2,11 @@
 
 use spanbridge_component::Unsupported;
 
-const SECURE_HOP: &str = "it comes with the secure-hop release";
-
-const fn secure_hop(path: &'static str) -> Unsupported {
-    Unsupported { path, reason: SECURE_HOP }
-}
-
-/// The resolvers that are not here, and what a client does not have yet.
-pub(crate) static UNSUPPORTED: [Unsupported; 18] = [
-    Unsupported {
-        path: "resolver.k8s",
-        reason: "it comes with the Kubernetes release; until then write resolver::dns with the name of a headless \
-                 service",
-    },
+/// The resolver that is not here, and what a client does not have.
+pub(crate) static UNSUPPORTED: [Unsupported; 3] = [
     Unsupported { path: "resolver.aws_cloud_map", reason: "write resolver::dns, which Cloud Map serves too" },
-    secure_hop("protocol.otlp.middlewares"),
-    secure_hop("protocol.otlp.tls.ca_file"),
-    secure_hop("protocol.otlp.tls.ca_pem"),
-    secure_hop("protocol.otlp.tls.include_system_ca_certs_pool"),
-    secure_hop("protocol.otlp.tls.cert_file"),
-    secure_hop("protocol.otlp.tls.cert_pem"),
-    secure_hop("protocol.otlp.tls.key_file"),
-    secure_hop("protocol.otlp.tls.key_pem"),
-    secure_hop("protocol.otlp.tls.min_version"),
-    secure_hop("protocol.otlp.tls.max_version"),
-    secure_hop("protocol.otlp.tls.cipher_suites"),
-    secure_hop("protocol.otlp.tls.include_insecure_cipher_suites"),
-    secure_hop("protocol.otlp.tls.curve_preferences"),
-    secure_hop("protocol.otlp.tls.reload_interval"),
-    secure_hop("protocol.otlp.tls.server_name_override"),
-    secure_hop("protocol.otlp.tls.tpm"),
+    Unsupported { path: "protocol.otlp.middlewares", reason: "there are no middleware extensions yet" },
+    Unsupported { path: "protocol.otlp.tls.tpm", reason: "keys in a TPM are not supported; write key_file" },
 ];
 
 #[cfg(test)]

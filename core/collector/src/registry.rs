@@ -21,6 +21,7 @@ pub(crate) fn registry_with(gates: Gates) -> Registry {
         .processor(k8s_attributes_processor::Factory { conventions: gates.conventions })
         .processor(memory_limiter_processor::Factory::default())
         .processor(resource_processor::Factory)
+        .processor(resource_detection_processor::Factory)
         // Exporters
         .exporter(debug_exporter::Factory)
         .exporter(load_balancing_exporter::Factory)

@@ -139,6 +139,22 @@ impl Failure {
     }
 }
 
+/// What failed, without what was asked.
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gone => f.write_str("the version is too old"),
+            Self::TooLarge => f.write_str("the answer is too large"),
+            Self::Connection(message) => write!(f, "the API server cannot be reached: {message}"),
+            Self::NotFound(message)
+            | Self::Forbidden(message)
+            | Self::Unauthorized(message)
+            | Self::Throttled { message, .. }
+            | Self::Server(message) => f.write_str(message),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,4 +24,4 @@ pub use pace::Throttle;
 pub use query::{Query, Resource};
 pub use reflector::{Link, Observer, reflect};
 pub use rule::{Rule, WATCH_VERBS};
-pub use send::get;
+pub use send::{get, server_version};

@@ -6,6 +6,7 @@ use kube::Client;
 use kube::client::Body;
 use kube::core::Request;
 use kube::core::params::GetParams;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -33,6 +34,24 @@ pub(crate) async fn send(
     }
     let body = whole(body).await.unwrap_or_default();
     Err(Failure::of_answer(parts.status, &parts.headers, &body))
+}
+
+/// The version of the API server: `v1.33.1`.
+///
+/// # Errors
+/// Whatever keeps it from being read.
+pub async fn server_version(client: &Client) -> Result<String, Failure> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Version {
+        git_version: String,
+    }
+    let request = http::Request::get("/version").body(Vec::new());
+    let request = request.map_err(kube::core::request::Error::BuildRequest);
+    let body = whole(send(client, request).await?).await?;
+    let version: Version = serde_json::from_slice(&body)
+        .map_err(|error| Failure::Server(format!("the answer cannot be read: {error}")))?;
+    Ok(version.git_version)
 }
 
 /// Reads the object of this name that is in no namespace.

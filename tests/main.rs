@@ -27,6 +27,7 @@ mod load_balancing;
 mod manifests;
 mod memory;
 mod reload;
+mod resource_detection;
 mod roundtrip;
 mod sdk_go;
 mod sdk_node;

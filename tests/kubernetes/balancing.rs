@@ -110,7 +110,7 @@ async fn a_role_that_is_missing_is_named_and_nothing_is_lost_until_it_is_granted
     api.put("endpointslices", slice("collectors-1", &["127.0.0.1"]));
     let edge = start(&api, &config(&[sink.address().port()], ""));
     let line = edge.wait_for_line("forbidden").replace('\\', "");
-    let rule = r#"add to the Role of the service account: {apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"], verbs: ["get", "list", "watch"]}"#;
+    let rule = r#"add to the Role of the service account: {apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"], verbs: ["list", "watch"]}"#;
     assert!(line.contains("in the namespace \"obs\"") && line.contains(rule), "{line}");
     let sent = send(&edge, 1, 3).await;
     api.grant(&[("discovery.k8s.io", "endpointslices", Some("obs"))]).await;

@@ -79,13 +79,14 @@ fn services(signal: Signal) -> Payload {
             Signal::Metrics => sample::rich_metrics(10),
             Signal::Logs => sample::rich_logs(10),
         };
-        merged.append(accept(signal, bytes).edit_resources(|attributes| {
+        let appended = merged.append(accept(signal, bytes).edit_resources(|attributes| {
             if service.is_empty() {
                 attributes.delete(SERVICE_NAME);
             } else {
                 attributes.upsert(&Attribute::new(SERVICE_NAME, service));
             }
         }));
+        assert!(appended.is_ok(), "both are of one signal");
     }
     merged
 }

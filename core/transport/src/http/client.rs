@@ -90,6 +90,11 @@ impl Client {
         })
     }
 
+    /// Ends what follows the files of its TLS block. The next request begins anew.
+    pub fn release(&self) {
+        self.connectors().clear();
+    }
+
     async fn follow(&self, mut request: Request) -> Result<Response, Error> {
         for left in (0..=self.inner.limits.redirects_max).rev() {
             let response = self.once(&request).await?;

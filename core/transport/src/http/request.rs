@@ -127,7 +127,7 @@ fn check(url: &Url) -> Result<(), String> {
 /// A URL for errors and logs: without userinfo, query and fragment, any of which may be secret. Of a text that is no URL,
 /// what stands before a `?` and after an `@`.
 pub fn shown(url: &str) -> String {
-    let Ok(mut parsed) = Url::parse(url) else {
+    let Some(mut parsed) = Url::parse(url).ok().filter(Url::has_host) else {
         let text = url.split(['?', '#']).next().unwrap_or_default();
         return text.rsplit('@').next().unwrap_or_default().to_owned();
     };
@@ -146,6 +146,7 @@ mod tests {
     #[test]
     fn what_may_be_secret_in_a_url_is_not_shown() {
         assert_eq!(shown("https://me:hunter2@host:1/p?token=hunter2#hunter2"), "https://host:1/p");
+        assert_eq!(shown("me:hunter2@host/path?x"), "host/path");
         assert_eq!(shown("not a url me:hunter2@host?hunter2"), "host");
         let request = Request::get("http://host/p?key=hunter2").unwrap().header("x-key", "hunter2").unwrap();
         let request = request.body("hunter2");

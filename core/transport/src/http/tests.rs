@@ -107,7 +107,7 @@ fn client(limits: Limits) -> Client {
 }
 
 fn short() -> Limits {
-    Limits { connect_timeout: SHORT, timeout: SHORT, ..Limits::default() }
+    Limits { connect_timeout: BOUND, timeout: SHORT, ..Limits::default() }
 }
 
 async fn get(client: &Client, url: &str) -> Result<Response, Error> {

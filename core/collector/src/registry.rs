@@ -36,6 +36,8 @@ pub(crate) fn registry_with(gates: Gates) -> Registry {
         .extension(file_storage_extension::Factory)
         .extension(headers_setter_extension::Factory)
         .extension(health_check_extension::Factory)
+        .extension(oauth2client_extension::Factory)
+        .extension(oidc_extension::Factory)
 }
 
 #[cfg(test)]

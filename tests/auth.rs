@@ -87,7 +87,7 @@ fn basic(credentials: &str) -> String {
 }
 
 /// Sends three spans with this `authorization`, which may be none.
-async fn send(remote: SocketAddr, authorization: Option<&str>) -> Result<(), Status> {
+pub(crate) async fn send(remote: SocketAddr, authorization: Option<&str>) -> Result<(), Status> {
     let mut request = Request::new(data::spans(1, 3));
     if let Some(value) = authorization {
         request.metadata_mut().insert("authorization", value.parse().expect("a header value"));
@@ -95,7 +95,8 @@ async fn send(remote: SocketAddr, authorization: Option<&str>) -> Result<(), Sta
     client::traces(remote).await.export(request).await.map(drop)
 }
 
-async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
+/// Waits until it holds, within the patience of these tests.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
     let deadline = Instant::now() + PATIENCE;
     while !holds().await {
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
@@ -103,7 +104,8 @@ async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F)
     }
 }
 
-fn metadata(sink: &Sink, name: &str) -> Vec<String> {
+/// The values that the sink got under this name, in order.
+pub(crate) fn metadata(sink: &Sink, name: &str) -> Vec<String> {
     let value = |metadata: &tonic::metadata::MetadataMap| Some(metadata.get(name)?.to_str().ok()?.to_owned());
     sink.metadata().iter().filter_map(value).collect()
 }

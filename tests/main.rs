@@ -26,6 +26,8 @@ mod kubernetes;
 mod load_balancing;
 mod manifests;
 mod memory;
+mod oauth2;
+mod oidc;
 mod reload;
 mod resource_detection;
 mod roundtrip;

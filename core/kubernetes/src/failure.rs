@@ -174,8 +174,8 @@ mod tests {
         assert_eq!(
             forbidden.describe("list", &query),
             "cannot list resource \"replicasets\" in API group \"apps\" at the cluster scope: forbidden: no way; add to the \
-             ClusterRole of the service account: {apiGroups: [\"apps\"], resources: [\"replicasets\"], verbs: [\"get\", \
-             \"list\", \"watch\"]}"
+             ClusterRole of the service account: {apiGroups: [\"apps\"], resources: [\"replicasets\"], verbs: [\"list\", \
+             \"watch\"]}"
         );
         let query = Query { namespace: Some("prod".into()), ..query };
         let text = forbidden.describe("watch", &query);

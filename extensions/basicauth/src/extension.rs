@@ -78,8 +78,9 @@ fn use_table(server: &Server, table: Table, remarks: &Remarks) {
     for remark in remarks.sentences() {
         tracing::warn!("{remark}");
     }
-    tracing::info!(users = table.users(), "Users were read");
+    let users = table.users();
     server.swap(table);
+    tracing::info!(users, "Users were read");
 }
 
 fn read_again(config: &Htpasswd, server: &Server) {

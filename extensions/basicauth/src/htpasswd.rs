@@ -120,13 +120,18 @@ impl Table {
     /// A refusal always costs the same, whoever the user is and whether there is one: a verification of every kind that
     /// the table has.
     pub(crate) fn verify(&self, user: &str, password: &[u8]) -> Verdict {
+        self.verify_with(user, |hash| hash.verify(password))
+    }
+
+    /// As [`Table::verify`]; `matches` compares with one hash, and is all that takes time.
+    pub(crate) fn verify_with(&self, user: &str, mut matches: impl FnMut(&Hash) -> bool) -> Verdict {
         let hash = self.users.get(user);
-        if hash.is_some_and(|hash| hash.verify(password)) {
+        if hash.is_some_and(&mut matches) {
             return Verdict::Right;
         }
         let paid = hash.map(Hash::class);
         for class in self.classes.iter().filter(|class| Some(**class) != paid) {
-            std::hint::black_box(Hash::dummy(*class).verify(password));
+            std::hint::black_box(matches(&Hash::dummy(*class)));
         }
         if hash.is_some() { Verdict::WrongPassword } else { Verdict::UnknownUser }
     }

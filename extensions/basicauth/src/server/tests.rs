@@ -1,12 +1,12 @@
 //! Requests against tables.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 use spanbridge_component::{AuthValue, Code};
 
 use super::*;
+use crate::hash::Class;
 use crate::htpasswd::Source;
 
 fn server(table: &str) -> Server {
@@ -113,13 +113,12 @@ async fn equal_credentials_are_verified_once_at_a_time_and_then_not_any_more() {
     let hash = bcrypt::hash("1234", 8).unwrap();
     let server = server(&format!("user:{hash}"));
     let authorization = basic("user:1234");
-    let start = Instant::now();
-    bcrypt::verify("1234", &hash).unwrap();
-    let once = start.elapsed();
-    let start = Instant::now();
     let all = futures_util::future::join_all((0..200).map(|_| ask(&server, &authorization))).await;
-    assert!(all.iter().all(Result::is_ok));
-    assert!(start.elapsed() < once * 20, "{:?} for 200, {once:?} for one", start.elapsed());
+    // Every verification makes an answer of its own, so one answer is one verification.
+    let all: Vec<_> = all.into_iter().map(Result::unwrap).collect();
+    assert!(all.iter().all(|data| Arc::ptr_eq(data, &all[0])));
+    let later = ask(&server, &authorization).await.unwrap();
+    assert!(Arc::ptr_eq(&later, &all[0]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -144,18 +143,15 @@ async fn a_guesser_is_put_off_and_leaves_known_clients_and_new_ones_alone() {
     });
     let guesser = futures_util::future::join_all(guesses);
     let client = async {
-        let mut slowest = Duration::ZERO;
         for _ in 0..1000 {
-            let start = Instant::now();
-            assert!(ask(&server, &known).await.is_ok());
-            slowest = slowest.max(start.elapsed());
+            // At once: it waits for nothing that the guesser keeps busy.
+            assert!(ask(&server, &known).now_or_never().is_some_and(|decision| decision.is_ok()));
+            tokio::task::yield_now().await;
         }
-        slowest
     };
-    let (_, slowest) = tokio::join!(guesser, client);
+    tokio::join!(guesser, client);
     let verified = verified.into_inner();
     assert!((1..=64).contains(&verified), "{verified} guesses were verified");
-    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     // Somebody from the guesser's address who is known, and somebody new from another: both come in.
     assert!(ask_from(&server, "10.6.6.6:2", &known).await.is_ok());
     assert!(ask_from(&server, "10.0.0.7:1", &basic("other:1234")).await.is_ok());
@@ -169,18 +165,20 @@ fn a_refusal_costs_the_same_whatever_the_user() {
         &format!("strong:{hash}\nweak:{{SHA}}cRDtpNCeBiql5KOQsKVyrA0sAiA=\nplain:x"),
     )]);
     let (table, _) = table.unwrap();
-    let cost = |user: &str| {
-        let mut times: Vec<_> = (0..9)
-            .map(|_| {
-                let start = Instant::now();
-                assert_ne!(table.verify(user, b"guess"), Verdict::Right);
-                start.elapsed()
-            })
-            .collect();
-        times.sort();
-        times[0]
+    let work = |user: &str| {
+        let mut classes = Vec::new();
+        let verdict = table.verify_with(user, |hash| {
+            classes.push(hash.class());
+            hash.verify(b"guess")
+        });
+        assert_ne!(verdict, Verdict::Right);
+        assert_eq!(table.verify(user, b"guess"), verdict);
+        classes.sort();
+        classes
     };
-    let costs = ["strong", "weak", "plain", "nobody"].map(cost);
-    let (least, most) = (costs.iter().min().unwrap(), costs.iter().max().unwrap());
-    assert!(*most < *least * 2, "{costs:?}");
+    // That the stand-in for a hash takes the work of its class is tested beside it.
+    let expected = [Class::Plain, Class::Sha1, Class::Bcrypt(8)];
+    for user in ["strong", "weak", "plain", "nobody"] {
+        assert_eq!(work(user), expected, "{user}");
+    }
 }

@@ -1,9 +1,9 @@
 //! TLS between real collectors, and through a real nginx, with certificates of the real openssl: what is right arrives, and
 //! each thing that is wrong has a log line that says so, a status for the client, and no span that arrives.
 
+mod ingress;
 pub(crate) mod pki;
-
-use std::time::Duration;
+mod rotation;
 
 use tonic::Code;
 
@@ -138,91 +138,4 @@ async fn plaintext_against_tls_is_said_on_both_sides() {
     refused(edge(&secure.grpc().to_string(), "insecure: true"), &sink, text).await;
     secure
         .wait_for_line("the client speaks plaintext HTTP/2, and this endpoint TLS; make the client use TLS");
-}
-
-/// Puts `from`'s pair in the place of `to`'s, as a mounted secret is replaced: certificate and key at once.
-fn replace(pki: &Pki, folder: &std::path::Path, version: usize) {
-    let new = folder.join(format!("..v{version}"));
-    std::fs::create_dir(&new).expect("a folder");
-    for (from, to) in
-        [("server.pem", "server.crt"), ("server.key", "server.key"), ("client.pem", "client.crt")]
-    {
-        std::fs::copy(pki.path(from), new.join(to)).expect("copy");
-    }
-    std::fs::copy(pki.path("client.key"), new.join("client.key")).expect("copy");
-    let link = folder.join("..data_tmp");
-    std::os::unix::fs::symlink(&new, &link).expect("a link");
-    std::fs::rename(&link, folder.join("..data")).expect("swap");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn rotating_certificates_under_load_fails_no_request() {
-    if !have("openssl", "version") {
-        return;
-    }
-    let mut pki = Pki::new();
-    let folder = tempfile::TempDir::new().expect("a folder");
-    let issue = |pki: &Pki| {
-        pki.issue("server", "remote.example");
-        pki.issue("client", "edge-1");
-    };
-    issue(&pki);
-    replace(&pki, folder.path(), 0);
-    let bundle = folder.path().join("bundle.pem");
-    std::fs::copy(pki.path("ca.pem"), &bundle).expect("copy");
-    let data = folder.path().join("..data");
-    let (data, ca) = (data.display(), bundle.display());
-    let sink = Sink::start();
-    // Connections do not get old, so that changes meet new handshakes.
-    let remote = remote(
-        &sink,
-        &format!(
-            "cert_file: {data}/server.crt, key_file: {data}/server.key, client_ca_file: {ca}, \
-             client_ca_file_reload: true, reload_interval: 1s}}
-        keepalive: {{server_parameters: {{max_connection_age: 2s, max_connection_age_grace: 10s}}"
-        ),
-    );
-    let edge = edge(
-        &remote.grpc().to_string(),
-        &format!(
-            "ca_file: {ca}, cert_file: {data}/client.crt, key_file: {data}/client.key, reload_interval: 1s"
-        ),
-    );
-    let mut client = client::traces(edge.grpc()).await;
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let stopped = stop.clone();
-    let load = tokio::spawn(async move {
-        let mut sent = 0_u64;
-        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
-            client.export(data::spans(sent * 2, 2)).await.expect("every request is accepted");
-            sent += 1;
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        sent
-    });
-    let trust = "TLS files changed; new connections use them";
-    let mut changes = 0;
-    for round in 1..=3 {
-        let next = Pki::new();
-        issue(&next);
-        // Both authorities, then the new certificates, then the new authority alone: what a careful operator does.
-        let both = std::fs::read_to_string(pki.path("ca.pem")).expect("read")
-            + &std::fs::read_to_string(next.path("ca.pem")).expect("read");
-        for step in 0..3 {
-            match step {
-                0 => std::fs::write(&bundle, &both).expect("write"),
-                1 => replace(&next, folder.path(), round),
-                _ => drop(std::fs::copy(next.path("ca.pem"), &bundle).expect("copy")),
-            }
-            changes += 1;
-            remote.wait_for_lines(trust, changes);
-            edge.wait_for_lines(trust, changes);
-        }
-        pki = next;
-    }
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    let sent = load.await.expect("zero failed requests");
-    assert!(sent > 100, "{sent}");
-    assert_eq!(sink.span_counts().len() as u64, sent * 2, "every span arrived");
-    assert!(!edge.log().contains("cannot connect"), "no handshake failed");
 }

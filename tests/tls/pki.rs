@@ -14,7 +14,7 @@ use crate::harness::{PATIENCE, say};
 /// Whether this program can be run here; says so if not. Where `SPANBRIDGE_REQUIRE_PEERS` is `1`, that is a failure.
 pub(crate) fn have(program: &str, version: &str) -> bool {
     let found = Command::new(program)
-        .arg(version)
+        .args(version.split(' '))
         .stdin(Stdio::null())
         .output()
         .is_ok_and(|output| output.status.success());
@@ -24,6 +24,16 @@ pub(crate) fn have(program: &str, version: &str) -> bool {
         say(&format!("skipped: there is no {program}"));
     }
     found
+}
+
+/// A table of these users with their passwords, made by the real htpasswd with bcrypt.
+pub(crate) fn htpasswd(users: &[(&str, &str)]) -> String {
+    let line = |(user, password): &(&str, &str)| {
+        let output = Command::new("htpasswd").args(["-nbB", user, password]).output().expect("htpasswd runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        format!("{}\n", String::from_utf8_lossy(&output.stdout).trim())
+    };
+    users.iter().map(line).collect()
 }
 
 /// An authority with the files it issued.
@@ -110,7 +120,7 @@ impl Pki {
 pub(crate) struct Nginx {
     child: Child,
     address: SocketAddr,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Nginx {
@@ -122,7 +132,7 @@ impl Nginx {
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port");
         let (cert, key, dir) = (cert.display(), key.display(), folder.path().display());
         let config = format!(
-            "daemon off; pid {dir}/nginx.pid; error_log {dir}/error.log; events {{}}
+            "daemon off; pid {dir}/nginx.pid; error_log {dir}/error.log info; events {{}}
              http {{
                access_log off;
                client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
@@ -145,13 +155,18 @@ impl Nginx {
             .stdin(Stdio::null())
             .spawn()
             .expect("nginx starts");
-        let nginx = Self { child, address, _folder: folder };
+        let nginx = Self { child, address, folder };
         nginx.wait();
         nginx
     }
 
     pub(crate) fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("error.log")).expect("the log of nginx")
     }
 
     fn wait(&self) {

@@ -232,12 +232,28 @@ impl Collector {
         self.log.lines.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 
+    /// Everything that it has printed, once it has ended.
+    pub(crate) fn whole_log(&self) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        // Who follows a stream holds the log until the stream ends.
+        while Arc::strong_count(&self.log) > 1 {
+            assert!(Instant::now() < deadline, "{}: its streams are open after {PATIENCE:?}", self.name);
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.log()
+    }
+
     /// Its most resident memory so far, in bytes.
     pub(crate) fn peak_resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
         let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
         kib * 1024
+    }
+
+    /// Ends it as the C library's `abort` does.
+    pub(crate) fn abort(&self) {
+        self.signal(Signal::ABORT);
     }
 
     /// Asks it to stop in order.

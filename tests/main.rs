@@ -34,6 +34,7 @@ mod roundtrip;
 mod sdk_go;
 mod sdk_node;
 mod sdk_python;
+mod secrets;
 mod shutdown;
 mod tls;
 mod volume;

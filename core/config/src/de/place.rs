@@ -5,7 +5,7 @@ use serde::de::Unexpected;
 use super::context::identity;
 use super::deserializer::NodeDeserializer;
 use super::error::{At, Error, Kind};
-use crate::diagnostic::{Diagnostic, shown_references};
+use crate::diagnostic::{Diagnostic, hide_value, shown_references};
 use crate::document::{Node, Span, Value};
 
 impl NodeDeserializer<'_> {
@@ -51,7 +51,11 @@ impl NodeDeserializer<'_> {
     }
 
     fn diagnostic(self, kind: &Kind) -> Diagnostic {
-        let hide = self.secret || self.node.is_expanded();
+        let is_misplaced = self.may_be_a_misplaced_secret(kind);
+        if is_misplaced {
+            hide_value(self.node, self.cx.sources);
+        }
+        let hide = self.secret || is_misplaced || self.node.is_expanded();
         let (message, help) = kind.describe(hide);
         let mut diagnostic = Diagnostic {
             help,
@@ -69,6 +73,14 @@ impl NodeDeserializer<'_> {
             diagnostic.help = self.advice(expected);
         }
         diagnostic
+    }
+
+    /// Whether a text stands where an extension's block belongs: `bearertokenauth: <token>`. What such blocks hold are
+    /// mostly credentials.
+    fn may_be_a_misplaced_secret(self, kind: &Kind) -> bool {
+        let in_extension = self.path.dotted(&self.cx.base).starts_with("extensions.");
+        let Kind::Unfit { expected, .. } = kind else { return false };
+        in_extension && self.node.as_str().is_some() && matches!(expected.as_str(), "a map" | "a list")
     }
 
     /// The value if it stands on one line, otherwise its key.

@@ -72,8 +72,8 @@ fn forms(secret: &str) -> Vec<String> {
             forms.push(encoded[start..shifted.len() / 3 * 4].to_owned());
         }
     }
-    forms.push(secret.bytes().map(|byte| format!("{byte:02x}")).collect());
-    forms.push(secret.bytes().map(|byte| format!("{byte:02X}")).collect());
+    forms.push(secret.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat());
+    forms.push(secret.bytes().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().concat());
     forms.push(secret.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", "));
     forms
 }

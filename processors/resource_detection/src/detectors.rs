@@ -12,6 +12,9 @@ pub(crate) mod system;
 
 use regex::Regex;
 
+use spanbridge_component::Permissions;
+use spanbridge_kubernetes::Resource;
+
 use crate::config::Config;
 use crate::found::Found;
 use crate::world::World;
@@ -85,6 +88,22 @@ pub(crate) async fn detect(detector: Detector, config: &Config, world: &World) -
         Detector::Azure => azure::detect(config, world).await,
         Detector::Aks => azure::detect_aks(config, world).await,
     }
+}
+
+/// What the detectors of a configuration need from the Kubernetes API.
+pub(crate) fn permissions(config: &Config) -> Permissions {
+    let mut needed = Permissions::new();
+    for detector in config.detectors.iter().filter_map(|name| Detector::parse(name)) {
+        match detector {
+            Detector::KubernetesApi => kubernetes::need(&config.k8s_api, &mut needed),
+            Detector::KubernetesNode => kubernetes::need(&config.k8snode, &mut needed),
+            Detector::Eks if !config.eks.node_from_env_var.is_empty() => {
+                kubernetes::need_object(Resource::NODES, &mut needed);
+            }
+            _ => {}
+        }
+    }
+    needed
 }
 
 /// What it means that there is nothing to ask: this may run elsewhere, unless the configuration says that it does not.

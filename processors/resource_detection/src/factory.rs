@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use spanbridge_component::{
-    BuildError, Consumer, Descriptor, Processor, ProcessorFactory, Settings, Signal, Stability,
+    BuildError, Consumer, Descriptor, Permissions, Processor, ProcessorFactory, Settings, Signal, Stability,
 };
 
 use crate::Config;
 use crate::config::UNSUPPORTED;
+use crate::detectors;
 use crate::processor::ResourceDetectionProcessor;
 
 /// Makes `resource_detection` processors, also under their former name `resourcedetection`.
@@ -30,6 +31,10 @@ impl ProcessorFactory for Factory {
         }
     }
 
+    fn permissions(&self, config: &Config) -> Result<Permissions, BuildError> {
+        Ok(detectors::permissions(config))
+    }
+
     fn create(
         &self,
         settings: Settings,
@@ -45,6 +50,30 @@ mod tests {
     use spanbridge_testkit::conformance::{Delivery, Subject};
 
     use super::*;
+
+    #[test]
+    fn a_configuration_needs_what_its_detectors_ask_the_kubernetes_api() {
+        for (yaml, rules) in [
+            ("detectors: [env, system, docker, ec2, gcp, azure, aks]", vec![]),
+            (
+                "detectors: [k8s_api]",
+                vec![r#"{apiGroups: [""], resources: ["namespaces", "nodes"], verbs: ["get"]}"#],
+            ),
+            (
+                "{detectors: [k8s_api], k8s_api: {resource_attributes: {k8s.cluster.uid: {enabled: false}}}}",
+                vec![r#"{apiGroups: [""], resources: ["nodes"], verbs: ["get"]}"#],
+            ),
+            (
+                "{detectors: [eks], eks: {node_from_env_var: NODE}}",
+                vec![r#"{apiGroups: [""], resources: ["nodes"], verbs: ["get"]}"#],
+            ),
+        ] {
+            let config: Config = spanbridge_config::from_yaml(yaml).unwrap();
+            let needed = Factory.permissions(&config).unwrap();
+            let shown: Vec<String> = needed.cluster().iter().map(ToString::to_string).collect();
+            assert_eq!(shown, rules, "{yaml}");
+        }
+    }
 
     fn config() -> Config {
         Config { detectors: vec!["system".to_owned()], ..Config::default() }

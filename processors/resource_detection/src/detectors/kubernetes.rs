@@ -1,5 +1,6 @@
 //! `k8s_api`: the node and the cluster that this runs in, by asking the Kubernetes API.
 
+use spanbridge_component::Permissions;
 use spanbridge_kubernetes::{Access, Client, Failure, Object, Query, Resource, get};
 
 use crate::config::{Config, KubernetesConfig};
@@ -56,6 +57,22 @@ async fn ask(block: &KubernetesConfig, client: &Client, name: &str) -> Result<Fo
         }
     }
     Ok(found.finish())
+}
+
+/// Adds what this detector asks for.
+pub(super) fn need(block: &KubernetesConfig, needed: &mut Permissions) {
+    let found = Collector::new(&block.resource_attributes, TABLE);
+    if found.wants("k8s.node.name") || found.wants("k8s.node.uid") {
+        need_object(Resource::NODES, needed);
+    }
+    if found.wants("k8s.cluster.uid") {
+        need_object(Resource::NAMESPACES, needed);
+    }
+}
+
+/// Adds the reading of single objects.
+pub(super) fn need_object(resource: Resource, needed: &mut Permissions) {
+    needed.need(None, resource.group, resource.plural, &["get"]);
 }
 
 /// What failed, of which object.

@@ -1,5 +1,6 @@
 //! The real `kube-apiserver` as scenarios use it.
 
+mod manifests;
 mod process;
 
 use std::fs;

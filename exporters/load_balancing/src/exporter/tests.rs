@@ -14,6 +14,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use spanbridge_component::{Code, Kind};
 use spanbridge_pdata::{InvalidUtf8, ItemEdit, sample};
 use spanbridge_transport::grpc::{ClientConfig, ClientTls, HostPort};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::server::TcpIncoming;
@@ -33,6 +34,8 @@ async fn patiently<T>(future: impl Future<Output = T>) -> T {
 #[derive(Clone, Default)]
 struct Service {
     refuses: Arc<Mutex<Option<Status>>>,
+    /// Told of each refusal.
+    refused: Arc<Notify>,
     traces: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
@@ -43,6 +46,7 @@ impl TraceService for Service {
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         if let Some(status) = self.refuses.lock().unwrap().clone() {
+            self.refused.notify_one();
             return Err(status);
         }
         let scopes = request.get_ref().resource_spans.iter().flat_map(|resource| &resource.scope_spans);
@@ -254,8 +258,9 @@ async fn what_a_leaving_backend_did_not_take_goes_to_the_others() {
             20 => {
                 second.refuse(Some(Status::unavailable("shutting down")));
                 let (resolver, left) = (Arc::clone(&resolver), vec![first.address]);
+                let refused = Arc::clone(&second.service.refused);
                 tokio::spawn(async move {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    refused.notified().await;
                     *resolver.0.lock().unwrap() = left;
                 });
             }

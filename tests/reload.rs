@@ -271,8 +271,10 @@ service:
             spans,
             "each item once, but for those handed over"
         );
-        assert_eq!(exporter("delivered"), spans, "{log}");
-        assert_eq!((exporter("kept"), exporter("lost")), (exporter("restored"), 0));
+        // What still waits in a queue on disk at the end stays there for the next process; one in memory keeps nothing.
+        let left = exporter("kept") - exporter("restored");
+        assert!(left == 0 || !queue.is_empty(), "{log}");
+        assert_eq!((exporter("delivered") + left, exporter("lost")), (spans, 0), "{log}");
         assert!(!log.contains("\terror\t"), "{log}");
     }
 }

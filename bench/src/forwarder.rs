@@ -229,6 +229,14 @@ impl Forwarder {
         process::cpu_time(self.child.id())
     }
 
+    /// CPU time so far, that of ended threads included, to a hundredth of a second.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn cpu_time_with_ended_threads(&self) -> Outcome<Duration> {
+        process::cpu_time_with_ended_threads(self.child.id())
+    }
+
     /// Its resident memory now.
     ///
     /// # Errors

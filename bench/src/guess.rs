@@ -65,7 +65,9 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
     println!(
         "| round | wrong passwords/s | refused | p50 ms | p99 ms | CPU s of the forwarder |\n|---|---|---|---|---|---|"
     );
+    let mut ratios = Vec::new();
     for round in 1..=options.rounds {
+        let mut p99 = Vec::new();
         for guesses in [0, options.guesses] {
             let (report, seen, cpu) = measure(options, guesses, &template).await?;
             if let Some(failure) = report.failures.first() {
@@ -74,6 +76,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
             if seen.let_in.get() > 0 {
                 return Err(format!("{} wrong passwords were let in", seen.let_in.get()).into());
             }
+            p99.push(report.latency(0.99));
             let rate = Duration::from_secs(seen.made.get()).div_duration_f64(report.elapsed);
             println!(
                 "| {round} | {rate:.0} | {} | {:.2} | {:.2} | {:.2} |",
@@ -83,6 +86,16 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
                 cpu.as_secs_f64(),
             );
         }
+        ratios.push(p99[1].div_duration_f64(p99[0]));
+    }
+    ratios.sort_unstable_by(f64::total_cmp);
+    if let Some(median) = ratios.get(ratios.len() / 2) {
+        println!(
+            "\np99 with wrong passwords to p99 without: {median:.2} (median of {} rounds, {:.2} to {:.2})",
+            ratios.len(),
+            ratios[0],
+            ratios[ratios.len() - 1],
+        );
     }
     Ok(())
 }
@@ -105,9 +118,9 @@ async fn measure(
 
     let seen = Rc::new(Guesses::default());
     let guesser = spawn_local(guess(forwarder.address(), guesses, seen.clone()));
-    let before = forwarder.cpu_time()?;
+    let before = forwarder.cpu_time_with_ended_threads()?;
     let report = load::run(forwarder.target(), &shape, template, WARM_UP_SPANS).await?;
-    let cpu = forwarder.cpu_time()?.saturating_sub(before);
+    let cpu = forwarder.cpu_time_with_ended_threads()?.saturating_sub(before);
     guesser.abort();
     Ok((report, seen, cpu))
 }

@@ -18,9 +18,10 @@ pub(crate) fn pin_to(core: usize) -> Outcome<()> {
     Ok(())
 }
 
-/// CPU time of all threads of a process, in user and kernel mode.
+/// CPU time of the threads that a process has, in user and kernel mode.
 ///
-/// The scheduler's own account (nanoseconds) is used, not the ticks of `stat`: a measured run lasts half a second.
+/// The scheduler's own account (nanoseconds) is used, not the ticks of `stat`: a measured run lasts half a second. What ended
+/// threads used is not in it; see [`cpu_time_with_ended_threads`].
 ///
 /// # Errors
 /// When the process is gone.
@@ -33,6 +34,22 @@ pub(crate) fn cpu_time(pid: u32) -> Outcome<Duration> {
         nanos += running.parse::<u64>().map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(Duration::from_nanos(nanos))
+}
+
+/// CPU time of all threads that a process ever had, in user and kernel mode, in ticks of a hundredth of a second.
+///
+/// # Errors
+/// When the process is gone.
+pub(crate) fn cpu_time_with_ended_threads(pid: u32) -> Outcome<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path)?;
+    // The name of the program, the second field, stands in parentheses and may hold anything.
+    let (_, fields) = text.rsplit_once(')').ok_or(format!("{path}: no name"))?;
+    let mut ticks = 0;
+    for field in fields.split_whitespace().skip(11).take(2) {
+        ticks += field.parse::<u64>().map_err(|error| format!("{path}: {error}"))?;
+    }
+    Ok(Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second())?)
 }
 
 /// The most memory a process has had resident, in bytes.

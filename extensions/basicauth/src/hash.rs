@@ -45,7 +45,7 @@ pub(crate) enum Sha {
 }
 
 /// A password in the form in which a table keeps it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Hash {
     /// The SHA-256 of a password that is written as it is: equal lengths compare in equal time.
     Plain([u8; 32]),

@@ -115,6 +115,11 @@ impl Table {
         self.users.len()
     }
 
+    /// Whether a user has the same line in both tables. Without one there is none.
+    pub(crate) fn has_same_user(&self, other: &Self, user: &str) -> bool {
+        self.users.get(user).is_some_and(|hash| other.users.get(user) == Some(hash))
+    }
+
     /// Checks a password.
     ///
     /// A refusal always costs the same, whoever the user is and whether there is one: a verification of every kind that

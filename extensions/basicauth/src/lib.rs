@@ -7,6 +7,7 @@
 //! client:  files or keys ─▶ one header value, swapped when a file changes
 //! ```
 
+mod background;
 mod client;
 mod config;
 mod extension;

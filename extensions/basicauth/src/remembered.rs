@@ -1,7 +1,7 @@
 //! Credentials that were checked already.
 //!
 //! Kept by a digest with a random key of the process, so that nothing here leads back to a password. A digest is kept for
-//! as long as it is used and no longer than the table it was checked against.
+//! as long as it is used, and no longer than the line of the table it was checked against.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -59,15 +59,26 @@ pub(crate) struct Remembered {
     wrong: RwLock<HashMap<CredentialDigest, (Instant, &'static str)>>,
 }
 
+#[derive(Clone)]
 struct Right {
+    user: Arc<str>,
     data: Arc<dyn AuthData>,
     /// Seconds after `epoch`.
-    used: AtomicU64,
+    used: Arc<AtomicU64>,
 }
 
 impl Remembered {
     pub(crate) fn new() -> Self {
         Self { epoch: Instant::now(), right: RwLock::default(), wrong: RwLock::default() }
+    }
+
+    /// Of what is known the right credentials of users of whom `is_unchanged` holds: what a new table begins with, so that
+    /// a change of one user does not make all the others pay for verifications again, at the same moment.
+    pub(crate) fn of_users(&self, is_unchanged: impl Fn(&str) -> bool) -> Self {
+        let right = self.right.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = right.iter().filter(|(_, right)| is_unchanged(&right.user));
+        let kept = kept.map(|(digest, right)| (*digest, right.clone())).collect();
+        Self { epoch: self.epoch, right: RwLock::new(kept), wrong: RwLock::default() }
     }
 
     /// What is known of credentials, if they were checked.
@@ -86,7 +97,7 @@ impl Remembered {
         (since.elapsed() <= WRONG_AGE_MAX).then_some(Known::Wrong(reason))
     }
 
-    pub(crate) fn insert_right(&self, digest: CredentialDigest, data: Arc<dyn AuthData>) {
+    pub(crate) fn insert_right(&self, digest: CredentialDigest, user: &str, data: Arc<dyn AuthData>) {
         let now = self.now();
         let mut right = self.right.write().unwrap_or_else(PoisonError::into_inner);
         if right.len() >= CREDENTIALS_MAX {
@@ -100,7 +111,7 @@ impl Remembered {
         {
             right.remove(&oldest);
         }
-        right.insert(digest, Right { data, used: AtomicU64::new(now) });
+        right.insert(digest, Right { user: user.into(), data, used: Arc::new(AtomicU64::new(now)) });
     }
 
     pub(crate) fn insert_wrong(&self, digest: CredentialDigest, reason: &'static str) {
@@ -144,8 +155,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_used_stays_and_what_is_not_used_is_forgotten() {
         let remembered = Remembered::new();
-        remembered.insert_right(digest(1), Arc::new(AuthAttributes::new()));
-        remembered.insert_right(digest(2), Arc::new(AuthAttributes::new()));
+        remembered.insert_right(digest(1), "user", Arc::new(AuthAttributes::new()));
+        remembered.insert_right(digest(2), "user", Arc::new(AuthAttributes::new()));
         remembered.insert_wrong(digest(3), "wrong");
         assert!(matches!(remembered.get(&digest(3)), Some(Known::Wrong("wrong"))));
         for _ in 0..3 {
@@ -160,7 +171,7 @@ mod tests {
     async fn the_number_of_credentials_is_bounded() {
         let remembered = Remembered::new();
         for number in 0..CREDENTIALS_MAX + 10 {
-            remembered.insert_right(digest(number), Arc::new(AuthAttributes::new()));
+            remembered.insert_right(digest(number), "user", Arc::new(AuthAttributes::new()));
             remembered.insert_wrong(digest(number), "wrong");
             if number == 0 {
                 tokio::time::advance(Duration::from_secs(2)).await;

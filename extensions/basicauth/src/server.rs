@@ -15,6 +15,7 @@ use spanbridge_component::{
 };
 use tracing::Instrument as _;
 
+use crate::background;
 use crate::htpasswd::{Table, Verdict};
 use crate::limits::{Limits, Ticket};
 use crate::remembered::{CredentialDigest, DigestKey, Known, Remembered};
@@ -72,11 +73,13 @@ impl Server {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// From now on this table decides, and nothing that was found out before.
+    /// From now on this table decides. What was found out before holds for the users whose line is the same.
     pub(crate) fn swap(&self, table: Table) {
-        let checked =
-            Checked { table: Arc::new(table), remembered: Remembered::new(), pending: Mutex::default() };
-        *self.inner.checked.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(checked));
+        let mut checked = self.inner.checked.write().unwrap_or_else(PoisonError::into_inner);
+        let remembered = checked.as_ref().map_or_else(Remembered::new, |old| {
+            old.remembered.of_users(|user| table.has_same_user(&old.table, user))
+        });
+        *checked = Some(Arc::new(Checked { table: Arc::new(table), remembered, pending: Mutex::default() }));
     }
 }
 
@@ -148,21 +151,24 @@ impl Checked {
         let turn = ticket.turn().await?;
         let table = self.table.clone();
         let Credentials { user, password, raw } = credentials;
-        let checked = tokio::task::spawn_blocking(move || {
+        let checked = background::run(move || {
             let start = Instant::now();
             let verdict = table.verify(&user, &password);
             (verdict, start.elapsed(), user)
         });
         let checked = checked.await;
         drop(turn);
-        let Ok((verdict, spent, user)) = checked else {
-            return Err(AuthError::undecided("internal error", "the verification panicked"));
+        let Some((verdict, spent, user)) = checked else {
+            return Err(AuthError::undecided(
+                "internal error",
+                "the verification panicked or found no thread",
+            ));
         };
         let reason = match verdict {
             Verdict::Right => {
-                let data = AuthAttributes::new().with("username", user).with("raw", raw);
+                let data = AuthAttributes::new().with("username", user.clone()).with("raw", raw);
                 let data: Arc<dyn AuthData> = Arc::new(data);
-                self.remembered.insert_right(digest, data.clone());
+                self.remembered.insert_right(digest, &user, data.clone());
                 return Ok(data);
             }
             Verdict::WrongPassword => WRONG_PASSWORD,

@@ -91,7 +91,7 @@ async fn only_the_first_header_counts() {
 }
 
 #[tokio::test]
-async fn a_new_table_decides_at_once_and_remembers_nothing() {
+async fn a_new_table_decides_at_once() {
     let server = server("user:old");
     assert!(ask(&server, &basic("user:old")).await.is_ok());
     assert!(ask(&server, &basic("user:new")).await.is_err());
@@ -100,6 +100,29 @@ async fn a_new_table_decides_at_once_and_remembers_nothing() {
     assert!(ask(&server, &basic("user:new")).await.is_ok());
     server.swap(Table::default());
     assert!(ask(&server, &basic("user:new")).await.is_err());
+    server.swap(Table::parse(&[(Source::File, "user:new")]).unwrap().0);
+    assert!(ask(&server, &basic("user:new")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_new_table_makes_those_pay_again_whose_line_is_another() {
+    let table =
+        |same: &str, other: &str| Table::parse(&[(Source::File, &format!("same:{same}\nother:{other}"))]);
+    let [hash, again] = [(); 2].map(|()| bcrypt::hash("1234", 4).unwrap());
+    let server = Server::new().unwrap();
+    server.swap(table(&hash, &hash).unwrap().0);
+    let (same, other) = (basic("same:1234"), basic("other:1234"));
+    let first = ask(&server, &same).await.unwrap();
+    ask(&server, &other).await.unwrap();
+    assert!(ask(&server, &basic("same:guess")).await.is_err());
+
+    server.swap(table(&hash, &again).unwrap().0);
+    // Who is remembered is answered at once; who is not waits for a thread.
+    let kept = ask(&server, &same).now_or_never().unwrap().unwrap();
+    assert!(Arc::ptr_eq(&kept, &first));
+    assert!(ask(&server, &other).now_or_never().is_none());
+    assert!(ask(&server, &basic("same:guess")).now_or_never().is_none());
+    assert!(ask(&server, &other).await.is_ok(), "the password is the same under another salt");
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod id;
 pub mod ledger;
 mod lifecycle;
 mod link;
+mod listen;
 mod permissions;
 mod storage;
 pub mod telemetry;
@@ -40,9 +41,10 @@ pub use lifecycle::{
     Receiver, Status, StatusSink,
 };
 pub use link::Link;
+pub use listen::{Family, Listen};
 pub use permissions::{Permissions, Rule};
 pub use spanbridge_pdata::{Payload, Signal};
 pub use storage::{
     Log, LogUsage, Note, Position, Record, Storage, StorageError, StorageErrorKind, StorageOwner, Taken,
 };
-pub use validate::{Problem, Problems, Reference, Role, Severity, Validate};
+pub use validate::{Listener, Problem, Problems, Reference, Role, Severity, Validate};

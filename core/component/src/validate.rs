@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::ComponentId;
+use crate::{ComponentId, Listen};
 
 /// A configuration that can check the relations between its values.
 ///
@@ -48,6 +48,15 @@ pub struct Reference {
     pub role: Role,
 }
 
+/// An address that a configuration takes: `protocols::grpc::endpoint: localhost:4317`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Keys and list indices from the component's configuration to the address.
+    pub path: Vec<String>,
+    /// The address.
+    pub address: Listen,
+}
+
 /// What a configuration needs an extension for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {
@@ -63,12 +72,13 @@ pub enum Role {
     },
 }
 
-/// Collects problems, and the extensions that a configuration names.
+/// Collects problems, the extensions that a configuration names, and the addresses that it takes.
 #[derive(Debug, Default)]
 pub struct Problems {
     path: Vec<String>,
     found: Vec<Problem>,
     references: Vec<Reference>,
+    listeners: Vec<Listener>,
 }
 
 impl Problems {
@@ -134,6 +144,17 @@ impl Problems {
     /// The extensions that the configuration names.
     pub fn references(&self) -> &[Reference] {
         &self.references
+    }
+
+    /// The value of `key` is where a server listens. Whether another one listens there is for the service to find out.
+    pub fn listen_at(&mut self, key: &str, address: Listen) {
+        let path = self.path.iter().cloned().chain([key.to_owned()]).collect();
+        self.listeners.push(Listener { path, address });
+    }
+
+    /// The addresses that the configuration takes.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
     }
 
     /// Everything found, in order of discovery.

@@ -7,7 +7,7 @@ use spanbridge_component::{
 };
 use spanbridge_config::nearest;
 
-use super::{Components, Pipeline, ServiceSection, references};
+use super::{Components, Pipeline, ServiceSection, listeners, references};
 use crate::graph::Topology;
 
 pub(super) const KINDS: [Kind; 5] =
@@ -47,6 +47,7 @@ pub(super) fn all(definitions: &Definitions<'_>, service: &ServiceSection) -> Ve
     if references_hold {
         Topology::plan(&service.pipelines, definitions.components, &mut problems);
         unused(definitions.components, service, &mut problems);
+        listeners::check(definitions.components, service, &mut problems);
     }
     found.into_iter().chain(problems.into_found()).collect()
 }

@@ -1,6 +1,7 @@
 //! The whole configuration, decoded: which components are defined, and how the service connects them.
 
 mod check;
+mod listeners;
 mod read;
 mod references;
 #[cfg(test)]
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use spanbridge_component::{BuildError, ComponentId, Kind, Permissions, PipelineId, Reference};
+use spanbridge_component::{BuildError, ComponentId, Kind, Listener, Permissions, PipelineId, Reference};
 use spanbridge_config::{Diagnostics, Document};
 
 use crate::registry::{
@@ -156,6 +157,18 @@ impl Components {
             Kind::Exporter => self.exporters.get(id).map(|recipe| recipe.references()),
             Kind::Connector => self.connectors.get(id).map(|recipe| recipe.references()),
             Kind::Extension => self.extensions.get(id).map(|recipe| recipe.references()),
+        };
+        found.unwrap_or_default()
+    }
+
+    /// The addresses that a component takes; none if it is not defined.
+    pub(crate) fn listeners(&self, kind: Kind, id: &ComponentId) -> Vec<Listener> {
+        let found = match kind {
+            Kind::Receiver => self.receivers.get(id).map(|recipe| recipe.listeners()),
+            Kind::Processor => self.processors.get(id).map(|recipe| recipe.listeners()),
+            Kind::Exporter => self.exporters.get(id).map(|recipe| recipe.listeners()),
+            Kind::Connector => self.connectors.get(id).map(|recipe| recipe.listeners()),
+            Kind::Extension => self.extensions.get(id).map(|recipe| recipe.listeners()),
         };
         found.unwrap_or_default()
     }

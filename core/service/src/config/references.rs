@@ -30,7 +30,7 @@ pub(super) fn check(definitions: &Definitions<'_>, service: &ServiceSection, pro
 }
 
 /// Runs `check` at a place several levels deeper.
-fn at_path(problems: &mut Problems, path: &[String], check: &mut dyn FnMut(&mut Problems)) {
+pub(super) fn at_path(problems: &mut Problems, path: &[String], check: &mut dyn FnMut(&mut Problems)) {
     match path {
         [] => check(problems),
         [step, below @ ..] => problems.at(step, |problems| at_path(problems, below, check)),

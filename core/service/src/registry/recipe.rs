@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use spanbridge_component::{
-    BuildError, Descriptor, Offers, Permissions, Problems, Reference, Settings, Signal, Validate as _,
+    BuildError, Descriptor, Listener, Offers, Permissions, Problems, Reference, Settings, Signal,
+    Validate as _,
 };
 
 use super::role::{Factory, Role};
@@ -21,6 +22,8 @@ pub(crate) trait Recipe<R: Role>: Send + Sync {
     fn effective(&self) -> Result<serde_json::Value, serde_json::Error>;
     /// The extensions that the configuration names, at paths relative to it.
     fn references(&self) -> Vec<Reference>;
+    /// The addresses that the component takes, at paths relative to its configuration.
+    fn listeners(&self) -> Vec<Listener>;
     /// What the component does for others.
     fn offers(&self) -> Offers;
     /// What the component needs from the Kubernetes API.
@@ -40,6 +43,12 @@ impl<R: Role, F: Factory<R>> TypedRecipe<R, F> {
     pub(crate) fn new(factory: Arc<F>, config: F::Config) -> Self {
         Self { factory, config }
     }
+
+    fn validated(&self) -> Problems {
+        let mut problems = Problems::new();
+        self.config.validate(&mut problems);
+        problems
+    }
 }
 
 impl<R: Role, F: Factory<R>> Recipe<R> for TypedRecipe<R, F> {
@@ -56,9 +65,11 @@ impl<R: Role, F: Factory<R>> Recipe<R> for TypedRecipe<R, F> {
     }
 
     fn references(&self) -> Vec<Reference> {
-        let mut problems = Problems::new();
-        self.config.validate(&mut problems);
-        problems.references().to_vec()
+        self.validated().references().to_vec()
+    }
+
+    fn listeners(&self) -> Vec<Listener> {
+        self.validated().listeners().to_vec()
     }
 
     fn offers(&self) -> Offers {

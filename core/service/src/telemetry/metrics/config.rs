@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use spanbridge_component::telemetry::Level;
-use spanbridge_component::{Problems, Validate};
+use spanbridge_component::{Family, Listen, Problems, Validate};
 
 /// Port of the reader that exists unless `readers` is written.
 const DEFAULT_PORT: u16 = 8888;
@@ -85,6 +85,11 @@ impl Prometheus {
     fn at(host: &str, port: u16) -> Self {
         Self { host: Some(host.to_owned()), port: Some(port), ..Self::default() }
     }
+
+    /// Host, without brackets, and port.
+    fn listens_at(&self) -> Option<(String, u16)> {
+        Some((self.host.as_deref()?.trim_matches(['[', ']']).to_owned(), self.port?))
+    }
 }
 
 impl Reader {
@@ -106,11 +111,7 @@ impl Config {
         if let Some(endpoint) = self.address.as_deref().and_then(legacy_endpoint) {
             return vec![endpoint];
         }
-        self.readers
-            .iter()
-            .filter_map(Reader::prometheus)
-            .filter_map(|p| Some((p.host.as_deref()?.trim_matches(['[', ']']).to_owned(), p.port?)))
-            .collect()
+        self.readers.iter().filter_map(Reader::prometheus).filter_map(Prometheus::listens_at).collect()
     }
 }
 
@@ -123,8 +124,13 @@ impl Validate for Config {
             problems
                 .warn_at("address", "service::telemetry::metrics::address is deprecated")
                 .help("write it as readers: [{pull: {exporter: {prometheus: {host: ..., port: ...}}}}]");
-            if legacy_endpoint(address).is_none() {
-                problems.error_at("address", format!("\"{address}\" is not of the form host:port"));
+            match legacy_endpoint(address) {
+                Some((host, port)) => {
+                    problems.listen_at("address", Listen::Tcp { host, port, family: Family::Both });
+                }
+                None => {
+                    problems.error_at("address", format!("\"{address}\" is not of the form host:port"));
+                }
             }
             if self.readers != Self::default().readers {
                 problems.error_at("address", "cannot be used together with readers");
@@ -135,6 +141,10 @@ impl Validate for Config {
                 "readers",
                 "collector telemetry metrics reader should exist when metric level is not none",
             );
+        }
+        if self.address.is_some() && self.readers == Self::default().readers {
+            // Nobody has written them, and the address is taken instead.
+            return;
         }
         problems.at("readers", |problems| {
             for (index, reader) in self.readers.iter().enumerate() {
@@ -164,8 +174,14 @@ impl Validate for Prometheus {
         if self.host.as_deref().is_none_or(str::is_empty) {
             problems.error_at("host", "host must be specified");
         }
-        if self.port.is_none() {
-            problems.error_at("port", "port must be specified");
+        match (self.listens_at(), self.port) {
+            (Some((host, port)), _) => {
+                problems.listen_at("port", Listen::Tcp { host, port, family: Family::Both });
+            }
+            (None, None) => {
+                problems.error_at("port", "port must be specified");
+            }
+            (None, Some(_)) => {}
         }
         for (key, value) in [
             ("without_scope_info", self.without_scope_info),

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawSocket, TcpKeepalive, Type};
+use spanbridge_component::{Family, Listen};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use super::config::Transport;
@@ -57,6 +58,19 @@ impl Endpoint {
             return Err(format!("endpoint \"{text}\": too many colons in address, write [IPv6]:port"));
         }
         Ok(Endpoint::Tcp { host: bare.unwrap_or(host).to_owned(), port })
+    }
+
+    /// What it takes for itself.
+    pub(crate) fn address(self, transport: Transport) -> Listen {
+        let family = match transport {
+            Transport::Tcp4 => Family::V4,
+            Transport::Tcp6 => Family::V6,
+            Transport::Tcp | Transport::Unix => Family::Both,
+        };
+        match self {
+            Endpoint::Tcp { host, port } => Listen::Tcp { host, port, family },
+            Endpoint::Unix(path) => Listen::Unix(path),
+        }
     }
 
     /// Listens.

@@ -78,8 +78,9 @@ impl ServerConfig {
 
 impl Validate for ServerConfig {
     fn validate(&self, problems: &mut Problems) {
-        if let Err(error) = Endpoint::parse(&self.endpoint, self.transport) {
-            problems.error_at("endpoint", error);
+        match Endpoint::parse(&self.endpoint, self.transport) {
+            Ok(endpoint) => problems.listen_at("endpoint", endpoint.address(self.transport)),
+            Err(error) => drop(problems.error_at("endpoint", error)),
         }
         problems.nested("tls", &self.tls);
         problems.nested("auth", &self.auth);

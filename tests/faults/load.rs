@@ -1,6 +1,8 @@
 //! A load of clients that never give up: each keeps what it was told about every request.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -113,6 +115,12 @@ async fn grows(counter: &mut watch::Receiver<u64>, by: u64, what: &str) {
     in_time.unwrap_or_else(|_| panic!("not {by} requests {what} within {PROGRESS:?}")).expect("lanes run");
 }
 
+/// What is behind an error, after a colon each.
+fn causes(error: &dyn Error) -> String {
+    iter::successors(error.source(), |cause| (*cause).source())
+        .fold(String::new(), |all, cause| format!("{all}: {cause}"))
+}
+
 async fn lane(
     mut client: TraceServiceClient<Channel>,
     next: Arc<AtomicU64>,
@@ -130,7 +138,7 @@ async fn lane(
             Err(status) => {
                 record.refused.push(first);
                 answers.refused.send_modify(|count| *count += 1);
-                let error = format!("{:?}: {}", status.code(), status.message());
+                let error = format!("{:?}: {}{}", status.code(), status.message(), causes(&status));
                 *record.errors.entry(error).or_default() += 1;
                 tokio::time::sleep(PAUSE).await;
             }

@@ -13,6 +13,7 @@ use tonic::{Code, Request, Status};
 use crate::harness::{Collector, PATIENCE, pipeline, run, workspace};
 use crate::peers::{Peer, Receiver, assert_complete, assert_same, or_skip};
 use crate::sink::Sink;
+use crate::tls::pki::{Pki, have};
 use crate::{client, data};
 
 const PASSWORD: &str = "right-s3cret:pass";
@@ -23,6 +24,11 @@ const HASH: &str = "$2y$08$0PbEJVvGsSm0w0JYvg9oPufXIgV9sixro56hG4tvmpaCcIWSANFhi
 
 /// A collector that lets in who `authenticator` lets in, tells the sink who that was, and logs everything.
 fn remote(dir: &Path, authenticator: &str, sink: SocketAddr) -> Collector {
+    secured_remote(dir, authenticator, "", sink)
+}
+
+/// The same with further keys of the listener.
+fn secured_remote(dir: &Path, authenticator: &str, tls: &str, sink: SocketAddr) -> Collector {
     let table = dir.join("htpasswd");
     if !table.exists() {
         fs::write(&table, format!("user-1:{HASH}\n")).expect("write the table");
@@ -33,7 +39,7 @@ fn remote(dir: &Path, authenticator: &str, sink: SocketAddr) -> Collector {
 extensions:
   basicauth/server: {{htpasswd: {{file: {table}, inline: 'user-2:{{PLAIN}}{TOKEN}'}}}}
   bearertokenauth: {{token: {TOKEN}}}
-  any_auth: {{authenticators: [bearertokenauth, basicauth/server]}}
+  any_auth: {{client_certificate: true, authenticators: [bearertokenauth, basicauth/server]}}
   headers_setter:
     headers:
       - {{key: x-user, action: upsert, from_attribute: username}}
@@ -44,6 +50,7 @@ receivers:
       grpc:
         endpoint: 127.0.0.1:0
         auth: {{authenticator: {authenticator}}}
+        {tls}
 exporters:
   otlp_grpc:
     endpoint: {sink}
@@ -200,6 +207,68 @@ async fn passwords_and_tokens_come_in_on_one_listener() {
     }
     edge.stop();
     remote.stop();
+}
+
+/// A collector that reaches `remote` over TLS, with these keys of `tls` and of the exporter.
+fn secured_edge(remote: SocketAddr, tls: &str, keys: &str) -> Collector {
+    let config = format!(
+        "
+extensions:
+  basicauth/client: {{client_auth: {{username: user-2, password: {TOKEN}}}}}
+receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}}}}}}}
+exporters:
+  otlp_grpc:
+    endpoint: {remote}
+    tls: {{{tls}}}
+    sending_queue: {{enabled: false}}
+    retry_on_failure: {{enabled: false}}
+    {keys}
+service:
+  extensions: [basicauth/client]
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines:
+    traces: {{receivers: [otlp], exporters: [otlp_grpc]}}
+"
+    );
+    Collector::start("edge", &config)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_and_passwords_come_in_on_one_listener() {
+    if !have("openssl", "version") {
+        return;
+    }
+    let (ca, other) = (Pki::new(), Pki::new());
+    ca.issue("server", "remote.example");
+    ca.issue("client", "edge-1");
+    other.issue("client", "edge-2");
+    let (cert, key, ca_file) = (ca.at("server.pem"), ca.at("server.key"), ca.at("ca.pem"));
+    let tls = format!(
+        "tls: {{cert_file: {cert}, key_file: {key}, client_ca_file: {ca_file}, client_certificate_optional: true}}"
+    );
+    let (sink, dir) = (Sink::start(), TempDir::new().expect("a folder"));
+    let remote = secured_remote(dir.path(), "any_auth", &tls, sink.address());
+    let own = |pki: &Pki| {
+        let (cert, key) = (pki.at("client.pem"), pki.at("client.key"));
+        format!("ca_file: {ca_file}, cert_file: {cert}, key_file: {key}")
+    };
+    let password = "auth: {authenticator: basicauth/client}";
+    let by_certificate = secured_edge(remote.grpc(), &own(&ca), "");
+    send(by_certificate.grpc(), None).await.expect("let in");
+    let by_password = secured_edge(remote.grpc(), &format!("ca_file: {ca_file}"), password);
+    send(by_password.grpc(), None).await.expect("let in");
+    eventually("what both sent", || async { sink.metadata().len() == 2 }).await;
+    assert_eq!(metadata(&sink, "x-way-in"), ["client_certificate", "basicauth/server"]);
+
+    let without = secured_edge(remote.grpc(), &format!("ca_file: {ca_file}"), "");
+    assert_eq!(send(without.grpc(), None).await.expect_err("not let in").code(), Code::Unauthenticated);
+    // A certificate that is shown has to be right, whatever else the client has.
+    let foreign = secured_edge(remote.grpc(), &own(&other), password);
+    assert_eq!(send(foreign.grpc(), None).await.expect_err("not let in").code(), Code::Unavailable);
+    assert_eq!(sink.metadata().len(), 2);
+    for collector in [by_certificate, by_password, without, foreign, remote] {
+        collector.stop();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
@@ -155,12 +154,11 @@ fn verifier(
     if texts.ca.is_none() || config.settings.include_system_ca_certs_pool {
         roots.roots.extend_from_slice(&trust::system().roots);
     }
-    if roots.is_empty() {
+    if roots.is_empty() && exact.is_empty() {
         return Err(TlsError::new("ca_file", "no certificate authority is named, and the system has none")
             .help("set ca_file, or SSL_CERT_FILE in the environment"));
     }
-    let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .build()
-        .map_err(|error| TlsError::new("ca_file", error.to_string()))?;
-    Ok(Arc::new(Verifier { webpki, exact }))
+    let verifier =
+        Verifier::new(roots, exact, provider).map_err(|error| TlsError::new("ca_file", error.to_string()))?;
+    Ok(Arc::new(verifier))
 }

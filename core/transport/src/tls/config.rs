@@ -87,6 +87,9 @@ spanbridge_config::squash! {
         pub client_ca_file: PathBuf,
         /// Whether a change of `client_ca_file` takes effect without a restart.
         pub client_ca_file_reload: bool,
+        /// Whether clients may come without a certificate, too; one that is shown is verified. Needs `client_ca_file`, and
+        /// `auth` on the server, which decides of those without one (extension `any_auth`). Not a key of the Go collector.
+        pub client_certificate_optional: bool,
     }
 }
 
@@ -279,6 +282,20 @@ impl ServerTls {
         let client_ca = PemSource::either("client_ca_file", &self.client_ca_file, "", &Opaque::default());
         Sources { client_ca, ..self.settings.sources() }
     }
+
+    /// Reports, at the server's own place, if clients without a certificate would come in unasked.
+    pub(crate) fn check_auth(&self, has_auth: bool, problems: &mut Problems) {
+        if self.client_certificate_optional && !has_auth {
+            problems.at("tls", |problems| {
+                problems
+                    .error_at(
+                        "client_certificate_optional",
+                        "without auth, clients without a certificate come in, too",
+                    )
+                    .help("let an authenticator decide: auth: {authenticator: any_auth}");
+            });
+        }
+    }
 }
 
 impl Validate for ServerTls {
@@ -299,6 +316,12 @@ impl Validate for ServerTls {
         }
         if self.client_ca_file_reload && sources.client_ca.is_none() {
             problems.warn_at("client_ca_file_reload", "has no effect without client_ca_file");
+        }
+        if self.client_certificate_optional && sources.client_ca.is_none() {
+            problems.error_at(
+                "client_certificate_optional",
+                "has no meaning without client_ca_file: no client is asked for a certificate",
+            );
         }
         if sound {
             TlsSettings::check_files(&sources, Role::Server, problems);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::sync::Semaphore;
@@ -18,6 +18,7 @@ use super::pem::Texts;
 use super::protocol::Protocol;
 use super::reload::{Built, Reloading};
 use super::stream::{READ_AHEAD_BYTES, Session, Stream};
+use super::verify::ClientVerifier;
 use super::{TlsError, identity, trust};
 use crate::log_gate::LogGate;
 
@@ -139,15 +140,19 @@ fn build(
     let builder = match &texts.client_ca {
         None => builder.with_no_client_auth(),
         Some(text) => {
-            let roots = Arc::new(trust::anchors(text)?.roots);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
-                .build()
+            let anchors = trust::anchors(text)?;
+            let verifier = ClientVerifier::new(anchors, config.client_certificate_optional, &provider)
                 .map_err(|error| TlsError::new(text.key, error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
+            builder.with_client_cert_verifier(Arc::new(verifier))
         }
     };
     let resolver = SingleCertAndKey::from(identity.certified.clone());
     let mut built = builder.with_cert_resolver(Arc::new(resolver));
     built.alpn_protocols = vec![protocol.to_vec()];
+    if texts.client_ca.is_some() {
+        // A session that is taken up again shows no certificate, so nobody would see that it has expired.
+        built.session_storage = Arc::new(NoServerSessionStorage {});
+        built.send_tls13_tickets = 0;
+    }
     Ok(Built { config: Arc::new(built), own: Some(identity.facts) })
 }

@@ -181,6 +181,9 @@ impl Validate for ServerConfig {
         }
         problems.nested("auth", &self.auth);
         problems.nested("tls", &self.tls);
+        if let Some(tls) = self.tls.as_ref() {
+            tls.check_auth(self.auth.is_on(), problems);
+        }
         if self.max_recv_msg_size_mib < 0 || self.max_recv_msg_size_mib > RECV_MSG_SIZE_MIB_MAX {
             problems.error_at(
                 "max_recv_msg_size_mib",

@@ -83,6 +83,9 @@ impl Validate for ServerConfig {
             Err(error) => drop(problems.error_at("endpoint", error)),
         }
         problems.nested("tls", &self.tls);
+        if let Some(tls) = self.tls.as_ref() {
+            tls.check_auth(self.auth.is_on(), problems);
+        }
         problems.nested("auth", &self.auth);
         if let Err(error) = self.response_headers() {
             problems.error_at("response_headers", error);

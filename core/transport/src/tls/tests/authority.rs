@@ -97,10 +97,16 @@ impl Authority {
 
 /// A certificate that signed itself. As an authority, it is what `openssl req -x509` makes.
 pub(crate) fn self_signed(host: &str, as_authority: bool) -> Issued {
+    let (authority, key) = self_signing(host, as_authority);
+    Issued { cert: authority.pem, key }
+}
+
+/// The same, with what its key can sign whether it may or not.
+pub(crate) fn self_signing(host: &str, as_authority: bool) -> (Authority, String) {
     let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
     params.distinguished_name = name(host);
     params.is_ca = if as_authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
     let key = KeyPair::generate().unwrap();
-    let cert = params.self_signed(&key).unwrap().pem();
-    Issued { cert, key: key.serialize_pem() }
+    let (pem, text) = (params.self_signed(&key).unwrap().pem(), key.serialize_pem());
+    (Authority { issuer: Issuer::new(params, key), pem }, text)
 }

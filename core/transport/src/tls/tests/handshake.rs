@@ -2,7 +2,7 @@
 
 #![expect(clippy::large_futures, reason = "each is awaited once, in a test")]
 
-use super::authority::{Odd, self_signed};
+use super::authority::{Odd, self_signed, self_signing};
 use super::*;
 
 const USE_TLS: &str = "; make the client use TLS (an exporter: without tls: {insecure: true})";
@@ -105,6 +105,87 @@ async fn client_certificates_are_required_and_verified_where_there_is_a_client_c
 }
 
 #[tokio::test]
+async fn clients_without_a_certificate_may_come_where_it_is_optional_and_a_foreign_one_may_not() {
+    let (ca, other) = (Authority::new("our CA"), Authority::new("another CA"));
+    let folder = Folder::new();
+    let client_ca_file = folder.write("clients.pem", ca.pem());
+    let issued = ca.issue("a.example");
+    let mut server = ServerTls { client_ca_file, client_certificate_optional: true, ..server(&issued) };
+    for version in ["1.3", "1.2"] {
+        server.settings.max_version = version.into();
+        let known = meet(&client_with(&ca, &ca.issue("edge-1")), "a.example", &server).await;
+        assert_eq!(known.server.unwrap().peer_certificates.len(), 1, "{version}");
+        let none = meet(&client(&ca), "a.example", &server).await;
+        assert_eq!(none.client, Ok(()), "{version}");
+        assert_eq!(none.server.unwrap().peer_certificates.len(), 0, "{version}");
+        let foreign = meet(&client_with(&ca, &other.issue("edge-1")), "a.example", &server).await;
+        assert!(foreign.client.is_err() && foreign.server.is_err(), "{version}");
+    }
+}
+
+#[test]
+fn an_optional_client_certificate_needs_an_authority_and_an_authenticator() {
+    let ca = Authority::new("our CA");
+    let folder = Folder::new();
+    let mut server = ServerTls { client_certificate_optional: true, ..server(&ca.issue("a.example")) };
+    let problems = found(&server);
+    assert!(problems[0].contains("has no meaning without client_ca_file"), "{problems:?}");
+    server.client_ca_file = folder.write("clients.pem", ca.pem());
+    assert_eq!(found(&server), Vec::<String>::new());
+    for (has_auth, count) in [(true, 0), (false, 1)] {
+        let mut problems = Problems::new();
+        server.check_auth(has_auth, &mut problems);
+        assert_eq!(problems.into_found().len(), count);
+    }
+}
+
+/// rustls as a client, for what our own side does not show.
+async fn resumes(server: &ServerTls, roots: &Authority, identity: &Issued) -> bool {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
+    let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let mut trusted = rustls::RootCertStore::empty();
+    trusted.add(der(roots.pem())).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+    let mut config =
+        rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(trusted)
+            .with_client_auth_cert(vec![der(&identity.cert)], key)
+            .unwrap();
+    config.alpn_protocols = vec![H2.to_vec()];
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+    let acceptor = Acceptor::new(server, H2).unwrap();
+    let mut resumed = false;
+    for _ in 0..2 {
+        let (near, far) = duplex(1 << 16);
+        let name = ServerName::try_from("a.example").unwrap();
+        let ours = async { echo(&mut acceptor.accept(far).await.unwrap().0).await.unwrap() };
+        let theirs = async {
+            let mut stream = connector.connect(name, near).await.unwrap();
+            talk(&mut stream).await.unwrap();
+            resumed = stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+        };
+        timeout(BOUND, async { tokio::join!(ours, theirs) }).await.unwrap();
+    }
+    resumed
+}
+
+#[tokio::test]
+async fn who_shows_a_certificate_shows_it_every_time() {
+    let ca = Authority::new("our CA");
+    let folder = Folder::new();
+    let (issued, edge) = (ca.issue("a.example"), ca.issue("edge-1"));
+    for version in ["1.3", "1.2"] {
+        let mut server = server(&issued);
+        server.settings.max_version = version.into();
+        assert!(resumes(&server, &ca, &edge).await, "{version}: without client certificates it is quicker");
+        server.client_ca_file = folder.write("clients.pem", ca.pem());
+        assert!(!resumes(&server, &ca, &edge).await, "{version}");
+    }
+}
+
+#[tokio::test]
 async fn versions_suites_and_curves_are_what_the_configuration_says() {
     let ca = Authority::new("our CA");
     let issued = ca.issue("a.example");
@@ -175,6 +256,28 @@ async fn a_certificate_that_signed_itself_is_trusted_if_it_is_the_ca_file() {
         assert!(text.contains("for \"a.example\", not for \"b.example\""), "{text}");
         let twin = self_signed("a.example", as_authority);
         assert!(meet(&config, "a.example", &server(&twin)).await.client.is_err(), "another key");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_may_not_sign_others_vouches_for_none_though_it_is_trusted() {
+    let (pinned, key) = self_signing("edge-1", false);
+    let (ca, forged) = (Authority::new("our CA"), pinned.issue("a.example"));
+    let pem = format!("{}{}", pinned.pem(), ca.pem());
+    for trusted in [pinned.pem(), &pem] {
+        let settings = TlsSettings { ca_pem: Opaque::new(trusted), ..TlsSettings::default() };
+        let config = ClientTls { settings, ..ClientTls::default() };
+        let text = meet(&config, "a.example", &server(&forged)).await.client.unwrap_err();
+        assert!(text.contains("signed by an unknown authority"), "{text}");
+
+        let folder = Folder::new();
+        let client_ca_file = folder.write("clients.pem", trusted);
+        let server = ServerTls { client_ca_file, ..server(&ca.issue("a.example")) };
+        let outcome = meet(&client_with(&ca, &forged), "a.example", &server).await;
+        assert!(outcome.server.unwrap_err().contains("signed by an unknown authority"));
+        let itself = Issued { cert: pinned.pem().to_owned(), key: key.clone() };
+        let outcome = meet(&client_with(&ca, &itself), "a.example", &server).await;
+        assert_eq!(outcome.server.unwrap().peer_certificates.len(), 1);
     }
 }
 

@@ -172,6 +172,8 @@ struct Driver<'a, F, M> {
     calls: FuturesUnordered<F>,
     clock: Clock,
     bytes_seen: u64,
+    /// The client has pinged too often, and is told so as soon as HTTP/2 is between two frames.
+    too_many_pings: bool,
     pings: Option<PingPong>,
     pinging: bool,
     phase: Phase,
@@ -197,6 +199,7 @@ where
             phase_watched: false,
             timer: Box::pin(sleep(HANDSHAKE_TIME_MAX)),
             bytes_seen: 0,
+            too_many_pings: false,
             calls: FuturesUnordered::new(),
             shared,
             h2,
@@ -213,10 +216,13 @@ where
         if let Poll::Ready(result) = self.poll_calls(cx, now) {
             return Poll::Ready(End::Over(result));
         }
-        if !self.client_pings_are_fair(now) {
+        self.too_many_pings |= !self.client_pings_are_fair(now);
+        if self.too_many_pings {
             let goaway = goaway_too_many_pings(self.flusher.with_io(|io| io.seen().last_stream()));
-            self.flusher.push_frame(&goaway);
-            return Poll::Ready(End::TooManyPings);
+            // Within a frame of HTTP/2's it has to wait until the socket takes the rest of that.
+            if self.flusher.push_frame(&goaway) {
+                return Poll::Ready(End::TooManyPings);
+            }
         }
         match self.flusher.poll_flush(cx) {
             Poll::Ready(Err(error)) => return Poll::Ready(End::Broken(error)),

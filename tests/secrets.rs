@@ -32,6 +32,10 @@ struct Secrets {
     /// What the client's side of `basicauth` says: from the environment.
     password: String,
     token: String,
+    /// What `oauth2client` says of itself to its issuer.
+    client: String,
+    /// Another parameter for the issuer.
+    parameter: String,
     /// A value of `headers_setter`.
     header: String,
     /// A value of `otlp_grpc.headers`.
@@ -53,6 +57,8 @@ impl Secrets {
             inline: secret(),
             password: secret(),
             token: secret(),
+            client: secret(),
+            parameter: secret(),
             header: secret(),
             fixed: secret(),
             guess: secret(),
@@ -65,6 +71,8 @@ impl Secrets {
             ("htpasswd.inline", &secrets.inline),
             ("client_auth.password", &secrets.password),
             ("bearertokenauth.token", &secrets.token),
+            ("oauth2client.client_secret", &secrets.client),
+            ("oauth2client.endpoint_params", &secrets.parameter),
             ("headers_setter.value", &secrets.header),
             ("otlp_grpc.headers", &secrets.fixed),
             ("what a client was refused with", &secrets.guess),
@@ -81,6 +89,8 @@ impl Secrets {
             ("SB_PASSWORD", &self.password),
             ("SB_INLINE", &self.inline),
             ("SB_TOKEN", &self.token),
+            ("SB_CLIENT", &self.client),
+            ("SB_PARAMETER", &self.parameter),
             ("SB_KEY", &self.key),
             ("SB_CERT", &self.cert),
         ]
@@ -135,13 +145,18 @@ service:
     )
 }
 
-/// Lets anybody in, and says to `target` who it is in three ways, of which two are wrong.
+/// Lets anybody in, and says to `target` who it is in three ways: one is right, one is wrong, and one has no issuer to ask.
 fn edge(target: SocketAddr) -> String {
     format!(
         "
 extensions:
   basicauth: {{client_auth: {{username: user-1, password: '${{env:SB_PASSWORD}}'}}}}
   bearertokenauth: {{token: '${{env:SB_TOKEN}}'}}
+  oauth2client:
+    client_id: edge
+    client_secret: '${{env:SB_CLIENT}}'
+    token_url: http://127.0.0.1:1/token
+    endpoint_params: {{assertion: ['${{env:SB_PARAMETER}}']}}
 receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0', include_metadata: true}}}}}}}}
 exporters:
   otlp_grpc/wrong:
@@ -154,11 +169,16 @@ exporters:
     tls: {{insecure: true}}
     auth: {{authenticator: bearertokenauth, allow_plaintext: true}}
     retry_on_failure: {{initial_interval: 50ms, max_interval: 100ms}}
+  otlp_grpc/token:
+    endpoint: {target}
+    tls: {{insecure: true}}
+    auth: {{authenticator: oauth2client, allow_plaintext: true}}
+    retry_on_failure: {{initial_interval: 50ms, max_interval: 100ms}}
 service:
-  extensions: [basicauth, bearertokenauth]
+  extensions: [basicauth, bearertokenauth, oauth2client]
   {TELEMETRY}
   pipelines:
-    traces: {{receivers: [otlp], exporters: [otlp_grpc/wrong, otlp_grpc/right]}}
+    traces: {{receivers: [otlp], exporters: [otlp_grpc/wrong, otlp_grpc/right, otlp_grpc/token]}}
 "
     )
 }
@@ -230,6 +250,7 @@ async fn no_secret_of_running_collectors_is_in_what_they_print_or_answer() {
     let mut texts = requests(&secrets, target).await;
     client::traces(edge.grpc()).await.export(data::spans(1, 3)).await.expect("queued");
     edge.wait_for_line("Exporting failed");
+    edge.wait_for_line("127.0.0.1:1");
     // A backend that refuses, in each way, and one that is gone.
     for code in [tonic::Code::Unauthenticated, tonic::Code::Unavailable, tonic::Code::Internal] {
         sink.behave(Behaviour {

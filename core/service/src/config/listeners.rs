@@ -15,8 +15,18 @@ pub(super) fn check(components: &Components, service: &ServiceSection, problems:
             taken.push(listener);
             continue;
         };
-        let message =
-            format!("\"{}\" is taken: {} has \"{}\"", listener.address, owner.path.join("::"), owner.address);
+        // Nobody may have written that address.
+        let whose = if listener.path.first().is_some_and(|step| step == "service") {
+            "the collector's own metrics: "
+        } else {
+            ""
+        };
+        let message = format!(
+            "{whose}\"{}\" is taken: {} has \"{}\"",
+            listener.address,
+            owner.path.join("::"),
+            owner.address
+        );
         at_path(problems, above, &mut |problems| {
             problems.error_at(key, message.clone()).help("give one of the two another port");
         });

@@ -18,6 +18,39 @@ const SHA_ROUNDS_DEFAULT: u32 = 5000;
 const SHA_SALT_BYTES_MAX: usize = 16;
 /// Bytes of an SHA-1 digest.
 const SHA1_BYTES: usize = 20;
+/// What other tools write between `$` or braces.
+const SCHEMES_ELSEWHERE: [&str; 30] = [
+    "2",
+    "2x",
+    "3",
+    "7",
+    "8",
+    "argon2d",
+    "argon2i",
+    "argon2id",
+    "bcrypt-sha256",
+    "gy",
+    "H",
+    "P",
+    "pbkdf2-sha256",
+    "pbkdf2-sha512",
+    "S",
+    "scrypt",
+    "sha1",
+    "y",
+    "BLF-CRYPT",
+    "CRYPT",
+    "MD5",
+    "PBKDF2",
+    "PBKDF2_SHA256",
+    "SHA",
+    "SHA256",
+    "SHA512",
+    "SMD5",
+    "SSHA",
+    "SSHA256",
+    "SSHA512",
+];
 const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=31;
 
 /// What a password costs to check. The order is that of the cost, roughly.
@@ -81,7 +114,7 @@ impl Hash {
         } else if let Some((scheme, rest)) = scheme(value) {
             by_scheme(value, scheme, rest)?
         } else if let Some(scheme) = braced_scheme(value) {
-            return Err(unknown(&format!("{{{scheme}}}")));
+            return Err(unknown(scheme, '{', '}'));
         } else if value.is_empty() {
             return Err("the password is empty; write {PLAIN} if it is meant to be".to_owned());
         } else {
@@ -153,25 +186,30 @@ impl fmt::Debug for Hash {
 
 /// `scheme` and what follows of `$scheme$...`.
 fn scheme(value: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = value.strip_prefix('$')?.split_once('$')?;
-    let is_name =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
-    (!scheme.is_empty() && scheme.bytes().all(is_name)).then_some((scheme, rest))
+    value.strip_prefix('$')?.split_once('$').filter(|(scheme, _)| is_scheme(scheme))
 }
 
 /// `SCHEME` of `{SCHEME}...`, as LDAP and Dovecot write it.
 fn braced_scheme(value: &str) -> Option<&str> {
     let (scheme, _) = value.strip_prefix('{')?.split_once('}')?;
-    let is_name =
-        |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
-    (!scheme.is_empty() && scheme.bytes().all(is_name)).then_some(scheme)
+    is_scheme(scheme).then_some(scheme)
 }
 
-fn unknown(scheme: &str) -> String {
-    format!(
-        "the scheme {scheme} is not supported (bcrypt, {{SHA}}, {{SSHA}}, $apr1$, $1$, $5$ and $6$ are); if it is a \
-         password, write {{PLAIN}} before it"
-    )
+/// Whether some tool may call a scheme so, in either way to write it: `P`, `md5,rounds=904`, `PBKDF2_SHA256`.
+fn is_scheme(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b',' | b'=' | b'_' | b'.' | b'-');
+    !name.is_empty() && name.bytes().all(is_part)
+}
+
+/// The error for a scheme, which is named only if it is one of other tools: any other may be a piece of a password.
+fn unknown(name: &str, before: char, after: char) -> String {
+    let tail = "is not supported (bcrypt, {SHA}, {SSHA}, $apr1$, $1$, $5$ and $6$ are); if it is a password, write \
+                {PLAIN} before it";
+    if SCHEMES_ELSEWHERE.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        format!("the scheme {before}{name}{after} {tail}")
+    } else {
+        format!("the scheme between {before} and {after} {tail}")
+    }
 }
 
 fn by_scheme(value: &str, scheme: &str, rest: &str) -> Result<Hash, String> {
@@ -193,7 +231,7 @@ fn by_scheme(value: &str, scheme: &str, rest: &str) -> Result<Hash, String> {
                 digest.and_then(|bytes| permuted(&bytes, &SHA512_ORDER)).ok_or_else(|| malformed("$6$"))?;
             Ok(Hash::Sha512Crypt { rounds, salt, digest })
         }
-        _ => Err(unknown(&format!("${scheme}$"))),
+        _ => Err(unknown(scheme, '$', '$')),
     }
 }
 

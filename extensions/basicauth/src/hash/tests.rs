@@ -99,8 +99,12 @@ fn what_is_no_scheme_is_the_password_itself() {
         ("{PLAIN}", ""),
         ("{PLAIN}$6$x", "$6$x"),
         ("$money", "$money"),
-        ("{lower}x", "{lower}x"),
+        ("{PLAIN}{ssha}x", "{ssha}x"),
+        ("{not a name}x", "{not a name}x"),
+        ("{}x", "{}x"),
         ("$", "$"),
+        ("$$", "$$"),
+        ("$x", "$x"),
     ] {
         let hash = hash(value);
         assert_eq!(hash.class(), Class::Plain);
@@ -108,6 +112,28 @@ fn what_is_no_scheme_is_the_password_itself() {
     }
     let (hash, remark) = Hash::parse("rqXexS6ZhobKA").unwrap();
     assert!(hash.verify(b"rqXexS6ZhobKA") && remark == Some(Remark::LooksLikeDes));
+}
+
+#[test]
+fn a_scheme_of_another_tool_is_an_error_and_never_plain() {
+    for (value, shown) in [
+        ("$P$BDnW9lBgmZTnoIb0HPoFEW0lTeV3Rw.", "the scheme $P$ is"),
+        ("$H$9IQRaTwmfeRo7ud9Fh4E2PdI0S3r.L0", "the scheme $H$ is"),
+        ("$S$DkIkdKLIvRK0iVHm99X7B/M8QC17E1Tp/kMOd1Ie8V/PgWjtAZld", "the scheme $S$ is"),
+        ("$md5,rounds=904$iPPKEBnEkp3JV8uX$0m6m7s", "the scheme between $ and $ is"),
+        ("$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA", "the scheme $argon2id$ is"),
+        ("{PBKDF2_SHA256}AAAgAGhhc2g=", "the scheme {PBKDF2_SHA256} is"),
+        ("{ssha}aGFzaA==", "the scheme {ssha} is"),
+        ("{sha}cRDtpNCeBiql5KOQsKVyrA0sAiA=", "the scheme {sha} is"),
+        ("{plain}1234", "the scheme between { and } is"),
+        // A password that only looks like it is not shown.
+        ("$Hunter2$", "the scheme between $ and $ is"),
+        ("{hunter2}x", "the scheme between { and } is"),
+    ] {
+        let error = Hash::parse(value).map(|_| ()).unwrap_err();
+        assert!(error.starts_with(shown) && error.contains("write {PLAIN} before it"), "{value}: {error}");
+        assert!(!error.to_lowercase().contains("hunter2"), "{error}");
+    }
 }
 
 #[test]

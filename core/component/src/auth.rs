@@ -96,6 +96,7 @@ pub struct AuthError {
     message: Cow<'static, str>,
     reason: &'static str,
     is_missing: bool,
+    challenges: Vec<&'static str>,
 }
 
 impl AuthError {
@@ -109,7 +110,8 @@ impl AuthError {
     /// The client gets `message`. The log gets `reason` as well, which may say more than a guesser should know, but
     /// never holds credentials.
     pub fn refused(message: impl Into<Cow<'static, str>>, reason: &'static str) -> Self {
-        Self { code: Code::Unauthenticated, message: message.into(), reason, is_missing: false }
+        let challenges = Vec::new();
+        Self { code: Code::Unauthenticated, message: message.into(), reason, is_missing: false, challenges }
     }
 
     /// It could not be decided now, and another attempt may succeed: `UNAVAILABLE`.
@@ -121,6 +123,15 @@ impl AuthError {
     #[must_use]
     pub fn with_reason(mut self, reason: &'static str) -> Self {
         self.reason = reason;
+        self
+    }
+
+    /// With a way to authenticate that would do (RFC 9110, 11.6.1), after those there are.
+    #[must_use]
+    pub fn with_challenge(mut self, challenge: &'static str) -> Self {
+        if !self.challenges.contains(&challenge) {
+            self.challenges.push(challenge);
+        }
         self
     }
 
@@ -137,6 +148,11 @@ impl AuthError {
     /// For the log: what exactly was wrong.
     pub fn reason(&self) -> &'static str {
         self.reason
+    }
+
+    /// What an HTTP server names under `WWW-Authenticate` when it answers 401.
+    pub fn challenges(&self) -> &[&'static str] {
+        &self.challenges
     }
 
     /// Whether there were no credentials at all, as opposed to wrong ones.
@@ -167,6 +183,13 @@ impl AuthAttributes {
         self.0.insert(name.into(), value);
         self
     }
+
+    /// These and `raw`: what stands in the header of the request from the byte `begin` on.
+    ///
+    /// So an authenticator can remember what it knows of a client without the credentials; the header is not copied.
+    pub fn with_raw(self: Arc<Self>, header: &HeaderValue, begin: usize) -> Arc<dyn AuthData> {
+        Arc::new(WithRaw { known: self, header: header.clone(), begin })
+    }
 }
 
 impl AuthData for AuthAttributes {
@@ -182,6 +205,41 @@ impl AuthData for AuthAttributes {
 impl fmt::Debug for AuthAttributes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.keys()).finish()
+    }
+}
+
+/// What is remembered of a client, and the credentials of one request.
+struct WithRaw {
+    known: Arc<AuthAttributes>,
+    header: HeaderValue,
+    begin: usize,
+}
+
+impl WithRaw {
+    const NAME: &str = "raw";
+}
+
+impl AuthData for WithRaw {
+    fn attribute(&self, name: &str) -> Option<AuthValue> {
+        if name != Self::NAME {
+            return self.known.attribute(name);
+        }
+        let raw = self.header.as_bytes().get(self.begin..).unwrap_or_default();
+        Some(AuthValue::Text(String::from_utf8_lossy(raw).into_owned()))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names = self.known.names();
+        // In order, as without it.
+        let place = names.partition_point(|name| name.as_str() < Self::NAME);
+        names.insert(place, Self::NAME.to_owned());
+        names
+    }
+}
+
+impl fmt::Debug for WithRaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
     }
 }
 
@@ -243,6 +301,19 @@ mod tests {
     }
 
     #[test]
+    fn the_credentials_of_a_request_stand_beside_what_is_remembered() {
+        let known = Arc::new(AuthAttributes::new().with("username", "me").with("membership", "us"));
+        let header = HeaderValue::from_static("Basic hunter2");
+        let data = known.clone().with_raw(&header, 6);
+        assert_eq!(data.names(), ["membership", "raw", "username"]);
+        assert!(data.attribute("raw") == Some(AuthValue::Text("hunter2".into())));
+        assert!(data.attribute("username") == known.attribute("username"));
+        assert!(data.attribute("absent").is_none() && known.attribute("raw").is_none());
+        assert!(known.with_raw(&header, 100).attribute("raw") == Some(AuthValue::Text(String::new())));
+        assert!(!format!("{data:?}").contains("hunter2"), "{data:?}");
+    }
+
+    #[test]
     fn errors_have_the_code_of_their_kind() {
         assert_eq!(AuthError::missing("none").code(), Code::Unauthenticated);
         assert!(AuthError::missing("none").is_missing());
@@ -250,5 +321,7 @@ mod tests {
         assert_eq!((refused.code(), refused.is_missing()), (Code::Unauthenticated, false));
         assert_eq!(refused.to_string(), "invalid credentials");
         assert_eq!(AuthError::undecided("later", "busy").code(), Code::Unavailable);
+        let refused = refused.with_challenge("Basic").with_challenge("Bearer").with_challenge("Basic");
+        assert_eq!(refused.challenges(), ["Basic", "Bearer"]);
     }
 }

@@ -1,6 +1,6 @@
 //! Credentials that were checked already.
 //!
-//! Kept by a digest with a random key of the process, so that nothing here leads back to a password. A digest is kept for
+//! Kept by a digest with a random key of the process, and without `raw`, so that nothing here leads back to a password. A digest is kept for
 //! as long as it is used, and no longer than the line of the table it was checked against.
 
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use spanbridge_component::AuthData;
+use spanbridge_component::AuthAttributes;
 use tokio::time::Instant;
 
 /// Credentials remembered at a time, right and wrong ones each.
@@ -47,7 +47,7 @@ impl DigestKey {
 /// What is known of credentials.
 pub(crate) enum Known {
     /// They are right.
-    Right(Arc<dyn AuthData>),
+    Right(Arc<AuthAttributes>),
     /// They are wrong, for this reason.
     Wrong(&'static str),
 }
@@ -62,7 +62,7 @@ pub(crate) struct Remembered {
 #[derive(Clone)]
 struct Right {
     user: Arc<str>,
-    data: Arc<dyn AuthData>,
+    data: Arc<AuthAttributes>,
     /// Seconds after `epoch`.
     used: Arc<AtomicU64>,
 }
@@ -97,7 +97,7 @@ impl Remembered {
         (since.elapsed() <= WRONG_AGE_MAX).then_some(Known::Wrong(reason))
     }
 
-    pub(crate) fn insert_right(&self, digest: CredentialDigest, user: &str, data: Arc<dyn AuthData>) {
+    pub(crate) fn insert_right(&self, digest: CredentialDigest, user: &str, data: Arc<AuthAttributes>) {
         let now = self.now();
         let mut right = self.right.write().unwrap_or_else(PoisonError::into_inner);
         if right.len() >= CREDENTIALS_MAX {
@@ -138,8 +138,6 @@ impl fmt::Debug for Remembered {
 
 #[cfg(test)]
 mod tests {
-    use spanbridge_component::AuthAttributes;
-
     use super::*;
 
     fn is_right(remembered: &Remembered, digest: CredentialDigest) -> bool {

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
+use http::HeaderValue;
 use spanbridge_component::{
     AuthAttributes, AuthData, AuthError, AuthRequest, ServerAuthenticator, async_trait,
 };
@@ -32,7 +33,9 @@ const TRAILING_NEWLINE: &str = "the password ends with a newline: encode the cre
                                 not with `echo`, which adds one";
 
 type Decision = Result<Arc<dyn AuthData>, AuthError>;
-type Pending = Shared<BoxFuture<'static, Decision>>;
+/// What is known of a client whose credentials are right, without them.
+type Found = Result<Arc<AuthAttributes>, AuthError>;
+type Pending = Shared<BoxFuture<'static, Found>>;
 
 /// Checks credentials against a table that may be swapped.
 pub(crate) struct Server {
@@ -59,8 +62,6 @@ struct Checked {
 struct Credentials {
     user: String,
     password: Vec<u8>,
-    /// As it stands in the header, after the scheme.
-    raw: String,
 }
 
 impl Server {
@@ -81,18 +82,8 @@ impl Server {
         });
         *checked = Some(Arc::new(Checked { table: Arc::new(table), remembered, pending: Mutex::default() }));
     }
-}
 
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl ServerAuthenticator for Server {
-    async fn authenticate(&self, request: &AuthRequest<'_>) -> Decision {
-        let encoded = encoded_credentials(request)?;
+    async fn find(&self, encoded: &[u8], peer: Option<SocketAddr>) -> Found {
         let checked = self.inner.checked.read().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(checked) = checked else {
             return Err(AuthError::undecided(
@@ -107,8 +98,23 @@ impl ServerAuthenticator for Server {
             None => {}
         }
         let credentials = decode(encoded)?;
-        let pending = Checked::pending(&checked, &self.inner.limits, digest, credentials, request.peer)?;
+        let pending = Checked::pending(&checked, &self.inner.limits, digest, credentials, peer)?;
         pending.await
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl ServerAuthenticator for Server {
+    async fn authenticate(&self, request: &AuthRequest<'_>) -> Decision {
+        let value = basic_value(request)?;
+        let found = self.find(&value.as_bytes()[SCHEME.len()..], request.peer).await?;
+        Ok(found.with_raw(value, SCHEME.len()))
     }
 }
 
@@ -147,10 +153,10 @@ impl Checked {
         Ok(decision)
     }
 
-    async fn verify(&self, ticket: Ticket, digest: CredentialDigest, credentials: Credentials) -> Decision {
+    async fn verify(&self, ticket: Ticket, digest: CredentialDigest, credentials: Credentials) -> Found {
         let turn = ticket.turn().await?;
         let table = self.table.clone();
-        let Credentials { user, password, raw } = credentials;
+        let Credentials { user, password } = credentials;
         let checked = background::run(move || {
             let start = Instant::now();
             let verdict = table.verify(&user, &password);
@@ -166,8 +172,7 @@ impl Checked {
         };
         let reason = match verdict {
             Verdict::Right => {
-                let data = AuthAttributes::new().with("username", user.clone()).with("raw", raw);
-                let data: Arc<dyn AuthData> = Arc::new(data);
+                let data = Arc::new(AuthAttributes::new().with("username", user.clone()));
                 self.remembered.insert_right(digest, &user, data.clone());
                 return Ok(data);
             }
@@ -180,14 +185,13 @@ impl Checked {
     }
 }
 
-/// What follows the scheme in the first `authorization` header.
-fn encoded_credentials<'a>(request: &AuthRequest<'a>) -> Result<&'a [u8], AuthError> {
-    let value = request.header(HEADER).map(http::HeaderValue::as_bytes).unwrap_or_default();
-    if value.is_empty() {
+/// The first `authorization` header, if it is the scheme with something after it.
+fn basic_value<'a>(request: &AuthRequest<'a>) -> Result<&'a HeaderValue, AuthError> {
+    let Some(value) = request.header(HEADER).filter(|value| !value.is_empty()) else {
         return Err(AuthError::missing("no basic auth provided"));
-    }
-    match value.split_at_checked(SCHEME.len()) {
-        Some((scheme, encoded)) if scheme.eq_ignore_ascii_case(SCHEME) && !encoded.is_empty() => Ok(encoded),
+    };
+    match value.as_bytes().split_at_checked(SCHEME.len()) {
+        Some((scheme, encoded)) if scheme.eq_ignore_ascii_case(SCHEME) && !encoded.is_empty() => Ok(value),
         _ => Err(AuthError::missing("invalid authorization scheme prefix")
             .with_reason("the request has credentials of another scheme than Basic")),
     }
@@ -208,8 +212,7 @@ fn decode(encoded: &[u8]) -> Result<Credentials, AuthError> {
     if password.len() > PASSWORD_BYTES_MAX {
         return Err(AuthError::refused(INVALID, "the password is longer than 1024 bytes"));
     }
-    let raw = String::from_utf8_lossy(encoded).into_owned();
-    Ok(Credentials { user: user.to_owned(), password: password.to_vec(), raw })
+    Ok(Credentials { user: user.to_owned(), password: password.to_vec() })
 }
 
 #[cfg(test)]

@@ -83,21 +83,18 @@ fn is_for(audience: &str, claim: Option<&Value>) -> bool {
     }
 }
 
-/// What later components see of a client.
+/// What later components see of a client, but for the token.
 ///
 /// # Errors
 /// If a claim is missing that the configuration names.
 pub(crate) fn attributes(
     config: &ProviderConfig,
     claims: &Map<String, Value>,
-    raw: &str,
 ) -> Result<AuthAttributes, Mistake> {
     let subject = subject(config, claims)?;
     let groups = groups(config, claims)?;
-    let mut attributes = AuthAttributes::new()
-        .with("subject", subject)
-        .with_value("membership", AuthValue::List(groups))
-        .with("raw", raw);
+    let mut attributes =
+        AuthAttributes::new().with("subject", subject).with_value("membership", AuthValue::List(groups));
     for (name, value) in claims {
         attributes = attributes.with_value(format!("claims.{name}"), attribute(value));
     }
@@ -232,16 +229,15 @@ mod tests {
             ..config()
         };
         let claims = json!({"sub": "1", "email": "a@b", "roles": ["x", 7], "n": 1, "tenant": "acme"});
-        let data = attributes(&config, claims.as_object().unwrap(), "a.b.c").unwrap();
+        let data = attributes(&config, claims.as_object().unwrap()).unwrap();
         let text = |text: &str| Some(AuthValue::Text(text.to_owned()));
         assert!(data.attribute("subject") == text("a@b"));
         assert!(data.attribute("membership") == Some(AuthValue::List(vec!["x".into(), "7".into()])));
-        assert!(data.attribute("raw") == text("a.b.c"));
         assert!(data.attribute("claims.tenant") == text("acme") && data.attribute("claims.n") == text("1"));
         for (missing, message) in [("email", "username claim"), ("roles", "groups claim")] {
             let mut claims = claims.as_object().unwrap().clone();
             claims.remove(missing);
-            let mistake = attributes(&config, &claims, "").unwrap_err();
+            let mistake = attributes(&config, &claims).unwrap_err();
             assert!(mistake.message.contains(message), "{}", mistake.message);
         }
     }

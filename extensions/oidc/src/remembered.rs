@@ -1,4 +1,5 @@
-//! Tokens that were verified already, by a digest with a random key of the process, until they end.
+//! Tokens that were verified already, by a digest with a random key of the process, until they end. The tokens themselves
+//! are not kept.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
-use spanbridge_component::AuthData;
+use spanbridge_component::AuthAttributes;
 
 /// Tokens remembered at a time.
 const TOKENS_MAX: usize = 4096;
@@ -40,13 +41,13 @@ impl DigestKey {
 pub(crate) struct Remembered(RwLock<HashMap<TokenDigest, Entry>>);
 
 struct Entry {
-    data: Arc<dyn AuthData>,
+    data: Arc<AuthAttributes>,
     until: SystemTime,
 }
 
 impl Remembered {
     /// What is known of a token that is still good.
-    pub(crate) fn get(&self, digest: &TokenDigest, now: SystemTime) -> Option<Arc<dyn AuthData>> {
+    pub(crate) fn get(&self, digest: &TokenDigest, now: SystemTime) -> Option<Arc<AuthAttributes>> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         known.get(digest).filter(|entry| now < entry.until).map(|entry| entry.data.clone())
     }
@@ -55,7 +56,7 @@ impl Remembered {
     pub(crate) fn insert(
         &self,
         digest: TokenDigest,
-        data: Arc<dyn AuthData>,
+        data: Arc<AuthAttributes>,
         until: SystemTime,
         now: SystemTime,
     ) {
@@ -82,8 +83,6 @@ impl fmt::Debug for Remembered {
 mod tests {
     use std::time::Duration;
 
-    use spanbridge_component::AuthAttributes;
-
     use super::*;
 
     fn digest(number: usize) -> TokenDigest {
@@ -95,7 +94,7 @@ mod tests {
     #[test]
     fn a_token_is_remembered_until_it_ends_and_their_number_is_bounded() {
         let (remembered, now) = (Remembered::default(), SystemTime::UNIX_EPOCH);
-        let data: Arc<dyn AuthData> = Arc::new(AuthAttributes::new());
+        let data = Arc::new(AuthAttributes::new());
         for number in 0..=TOKENS_MAX {
             let until = now + Duration::from_secs(10 + number as u64);
             remembered.insert(digest(number), data.clone(), until, now);

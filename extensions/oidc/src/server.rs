@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use spanbridge_component::{AuthData, AuthError, AuthRequest, ServerAuthenticator, async_trait};
+use http::HeaderValue;
+use spanbridge_component::{
+    AuthAttributes, AuthData, AuthError, AuthRequest, ServerAuthenticator, async_trait,
+};
 
 use crate::claims::{self, Mistake};
 use crate::provider::{Provider, Undecided};
@@ -40,18 +43,9 @@ impl Server {
             AuthError::refused(format!("failed to resolve OIDC provider: {reason}"), reason)
         })
     }
-}
 
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("header", &self.header).finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl ServerAuthenticator for Server {
-    async fn authenticate(&self, request: &AuthRequest<'_>) -> Result<Arc<dyn AuthData>, AuthError> {
-        let raw = raw_token(request, &self.header)?;
+    /// What is known of the client with this token, without the token.
+    async fn find(&self, raw: &str) -> Result<Arc<AuthAttributes>, AuthError> {
         let (digest, now) = (self.key.digest(raw), SystemTime::now());
         let known = self.providers.iter().find_map(|provider| provider.keys()?.remembered.get(&digest, now));
         if let Some(data) = known {
@@ -67,10 +61,24 @@ impl ServerAuthenticator for Server {
         // It may have waited.
         let now = SystemTime::now();
         let until = claims::check(&provider.config, &token.claims, now).map_err(refused)?;
-        let data = claims::attributes(&provider.config, &token.claims, raw).map_err(refused)?;
-        let data: Arc<dyn AuthData> = Arc::new(data);
+        let data = Arc::new(claims::attributes(&provider.config, &token.claims).map_err(refused)?);
         keys.remembered.insert(digest, data.clone(), until, now);
         Ok(data)
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl ServerAuthenticator for Server {
+    async fn authenticate(&self, request: &AuthRequest<'_>) -> Result<Arc<dyn AuthData>, AuthError> {
+        let (header, raw) = raw_token(request, &self.header)?;
+        let found = self.find(raw).await?;
+        Ok(found.with_raw(header, header.len() - raw.len()))
     }
 }
 
@@ -82,16 +90,15 @@ fn refused(mistake: Mistake) -> AuthError {
     AuthError::refused(mistake.message, mistake.reason)
 }
 
-/// The second of the two words in the header. As in the Go collector the first may be any; but who says `Basic` has no
-/// token, and is told so that another authenticator may have a look.
-fn raw_token<'a>(request: &AuthRequest<'a>, header: &str) -> Result<&'a str, AuthError> {
-    let value = request.header(header).map(http::HeaderValue::as_bytes).unwrap_or_default();
-    if value.is_empty() {
+/// The header, and the second of the two words in it. As in the Go collector the first may be any; but who says `Basic`
+/// has no token, and is told so that another authenticator may have a look.
+fn raw_token<'a>(request: &AuthRequest<'a>, header: &str) -> Result<(&'a HeaderValue, &'a str), AuthError> {
+    let Some(value) = request.header(header).filter(|value| !value.is_empty()) else {
         return Err(AuthError::missing("authentication didn't succeed"));
-    }
+    };
     let invalid =
         || AuthError::refused("invalid authorization header format", "the header is not a word and a token");
-    let text = std::str::from_utf8(value).map_err(|_| invalid())?;
+    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| invalid())?;
     let (scheme, token) = text.split_once(' ').ok_or_else(invalid)?;
     if scheme.eq_ignore_ascii_case("basic") {
         return Err(AuthError::missing("authentication didn't succeed")
@@ -100,7 +107,7 @@ fn raw_token<'a>(request: &AuthRequest<'a>, header: &str) -> Result<&'a str, Aut
     if scheme.is_empty() || token.is_empty() || token.contains(' ') {
         return Err(invalid());
     }
-    Ok(token)
+    Ok((value, token))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use spanbridge_component::{AuthValue, Code};
 
 use super::*;
@@ -31,6 +31,12 @@ async fn ask(server: &Server, authorization: &str) -> Decision {
     ask_from(server, "10.0.0.1:1", authorization).await
 }
 
+/// What is remembered for all requests with these credentials.
+async fn find(server: &Server, authorization: &str) -> Arc<AuthAttributes> {
+    let encoded = &authorization.as_bytes()[SCHEME.len()..];
+    server.find(encoded, Some("10.0.0.1:1".parse().unwrap())).await.unwrap()
+}
+
 fn text(decision: Decision) -> (Code, String, &'static str) {
     let error = decision.unwrap_err();
     (error.code(), error.to_string(), error.reason())
@@ -48,6 +54,17 @@ async fn the_right_password_comes_in_as_its_user() {
         assert!(data.attribute("password").is_none());
     }
     assert!(ask(&server, &basic("user 2:p:w")).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_credentials_are_in_the_answer_and_not_in_what_is_remembered() {
+    let server = server("user:1234");
+    let authorization = basic("user:1234");
+    for _ in 0..2 {
+        let raw = AuthValue::Text(STANDARD.encode("user:1234"));
+        assert!(ask(&server, &authorization).await.unwrap().attribute("raw") == Some(raw));
+        assert_eq!(find(&server, &authorization).await.names(), ["username"]);
+    }
 }
 
 #[tokio::test]
@@ -112,13 +129,13 @@ async fn a_new_table_makes_those_pay_again_whose_line_is_another() {
     let server = Server::new().unwrap();
     server.swap(table(&hash, &hash).unwrap().0);
     let (same, other) = (basic("same:1234"), basic("other:1234"));
-    let first = ask(&server, &same).await.unwrap();
+    let first = find(&server, &same).await;
     ask(&server, &other).await.unwrap();
     assert!(ask(&server, &basic("same:guess")).await.is_err());
 
     server.swap(table(&hash, &again).unwrap().0);
     // Who is remembered is answered at once; who is not waits for a thread.
-    let kept = ask(&server, &same).now_or_never().unwrap().unwrap();
+    let kept = find(&server, &same).now_or_never().unwrap();
     assert!(Arc::ptr_eq(&kept, &first));
     assert!(ask(&server, &other).now_or_never().is_none());
     assert!(ask(&server, &basic("same:guess")).now_or_never().is_none());
@@ -136,11 +153,10 @@ async fn equal_credentials_are_verified_once_at_a_time_and_then_not_any_more() {
     let hash = bcrypt::hash("1234", 8).unwrap();
     let server = server(&format!("user:{hash}"));
     let authorization = basic("user:1234");
-    let all = futures_util::future::join_all((0..200).map(|_| ask(&server, &authorization))).await;
-    // Every verification makes an answer of its own, so one answer is one verification.
-    let all: Vec<_> = all.into_iter().map(Result::unwrap).collect();
+    let all = futures_util::future::join_all((0..200).map(|_| find(&server, &authorization))).await;
+    // Every verification makes a finding of its own, so one finding is one verification.
     assert!(all.iter().all(|data| Arc::ptr_eq(data, &all[0])));
-    let later = ask(&server, &authorization).await.unwrap();
+    let later = find(&server, &authorization).await;
     assert!(Arc::ptr_eq(&later, &all[0]));
 }
 

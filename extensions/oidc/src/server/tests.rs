@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use spanbridge_component::{AuthValue, Code, Component as _, Extension as _, Kind, Status};
@@ -161,6 +161,17 @@ async fn headers_without_a_token_are_refused_in_the_words_of_the_reference() {
     let token = signer.token(&claims(ISSUER));
     for scheme in ["Bearer", "bearer", "Token"] {
         assert!(ask_as(&*running.server, &format!("{scheme} {token}")).await.is_ok(), "{scheme}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_in_the_answer_and_not_in_what_is_remembered() {
+    let (_folder, server, tokens) = tokio::task::spawn_blocking(vector_server).await.unwrap();
+    for _ in 0..2 {
+        let data = ask_as(&*server, &format!("Bearer {}", tokens[0])).await.unwrap();
+        assert!(data.attribute("raw") == Some(AuthValue::Text(tokens[0].clone())));
+        assert!(server.find(&tokens[0]).await.unwrap().attribute("raw").is_none());
+        assert!(data.names().is_sorted(), "{:?}", data.names());
     }
 }
 

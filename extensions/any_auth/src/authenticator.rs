@@ -122,7 +122,8 @@ mod tests {
             match request.header(self.0).map(HeaderValue::as_bytes) {
                 Some(b"yes") => Ok(Arc::new(AuthAttributes::new().with("username", self.0))),
                 Some(b"busy") => Err(AuthError::undecided("busy", "busy")),
-                Some(_) => Err(AuthError::refused("wrong", "wrong")),
+                Some(b"another scheme") => Err(AuthError::missing("wrong").with_reason("another scheme")),
+                Some(_) => Err(AuthError::refused("wrong", self.0)),
                 None => Err(AuthError::missing("none")),
             }
         }
@@ -202,6 +203,17 @@ mod tests {
             (&[("bearer", "busy"), ("basic", "no")], "busy"),
         ] {
             assert_eq!(ask(&any, pairs).await.unwrap_err().to_string(), message, "{pairs:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_reason_is_of_who_knows_the_scheme_wherever_it_stands() {
+        let any = any();
+        for (pairs, reason) in [
+            ([("bearer", "another scheme"), ("basic", "no")].as_slice(), "basic"),
+            (&[("bearer", "no"), ("basic", "another scheme")], "bearer"),
+        ] {
+            assert_eq!(ask(&any, pairs).await.unwrap_err().reason(), reason, "{pairs:?}");
         }
     }
 }

@@ -12,9 +12,13 @@ use spanbridge_component::{
 use spanbridge_transport::auth::credential_header;
 use subtle::{Choice, ConstantTimeEq as _};
 
+const NO_MATCH: &str = "scheme or token does not match";
+
 /// What one reading of the configuration comes to.
 pub(crate) struct Tokens {
     name: HeaderName,
+    /// The word before a token; may be empty.
+    scheme: String,
     /// What a client sends.
     first: HeaderValue,
     /// Digests of whole header values that a server accepts: equal lengths, which compare in equal time.
@@ -33,7 +37,19 @@ impl Tokens {
         let values = values.collect::<Result<Vec<_>, _>>()?;
         let accepted = values.iter().map(|(_, value)| Sha256::digest(value).into()).collect();
         let (name, first) = values.into_iter().next().ok_or_else(|| "no bearer token provided".to_owned())?;
-        Ok(Self { name, first, accepted })
+        Ok(Self { name, scheme: scheme.to_owned(), first, accepted })
+    }
+
+    /// Why a value that is none of the accepted ones is not good. Credentials of another scheme are somebody else's:
+    /// another authenticator may say more about them.
+    fn refusal(&self, value: &HeaderValue) -> AuthError {
+        let word = value.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+        let has_word = word.len() < value.len();
+        if has_word && !self.scheme.is_empty() && !word.eq_ignore_ascii_case(self.scheme.as_bytes()) {
+            AuthError::missing(NO_MATCH).with_reason("the request has credentials of another scheme")
+        } else {
+            AuthError::refused(NO_MATCH, "unknown token")
+        }
     }
 }
 
@@ -72,11 +88,7 @@ impl ServerAuthenticator for Current {
         let given: [u8; 32] = Sha256::digest(value).into();
         let matches =
             tokens.accepted.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&given));
-        if bool::from(matches) {
-            Ok(Arc::new(AuthAttributes::new()))
-        } else {
-            Err(AuthError::refused("scheme or token does not match", "unknown token or another scheme"))
-        }
+        if bool::from(matches) { Ok(Arc::new(AuthAttributes::new())) } else { Err(tokens.refusal(value)) }
     }
 }
 
@@ -95,6 +107,8 @@ impl ClientAuthenticator for Current {
 
 #[cfg(test)]
 mod tests {
+    use http::header::AUTHORIZATION;
+
     use super::*;
 
     fn current(header: &str, scheme: &str, tokens: &[&str]) -> Current {
@@ -122,6 +136,23 @@ mod tests {
         for (name, value) in [("authorization", ""), ("x-other", "Bearer one")] {
             let error = ask(&tokens, name, value).await.unwrap_err();
             assert_eq!(error, "missing or empty authorization header: authorization");
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_of_another_scheme_are_none_of_this_kind() {
+        for (scheme, value, is_missing) in [
+            ("Bearer", "Basic dXNlcjpwdw==", true),
+            ("Bearer", "Bearer x", false),
+            ("Bearer", "bearer one", false),
+            ("Bearer", "one", false),
+            ("", "Basic dXNlcjpwdw==", false),
+        ] {
+            let tokens = current("Authorization", scheme, &["one"]);
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(value))]);
+            let request = AuthRequest { headers: &headers, peer: None, certificates: &[], is_secured: false };
+            let error = tokens.authenticate(&request).await.unwrap_err();
+            assert_eq!((error.message(), error.is_missing()), (NO_MATCH, is_missing), "{scheme} {value}");
         }
     }
 

@@ -59,23 +59,27 @@ fn by_certificate(request: &AuthRequest<'_>) -> Result<Arc<dyn AuthData>, AuthEr
 #[async_trait]
 impl ServerAuthenticator for AnyAuth {
     async fn authenticate(&self, request: &AuthRequest<'_>) -> Result<Arc<dyn AuthData>, AuthError> {
-        let mut refusal: Option<AuthError> = None;
+        let (mut refusal, mut challenges): (Option<AuthError>, _) = (None, Vec::new());
         for door in &self.doors {
             match door.ask(request).await {
                 Ok(data) => {
                     door.accepted.inc();
                     return Ok(Arc::new(Chosen { name: door.name.clone(), data }));
                 }
-                Err(error) if refusal.as_ref().is_none_or(|first| weight(&error) > weight(first)) => {
-                    refusal = Some(error);
+                Err(error) => {
+                    challenges.extend_from_slice(error.challenges());
+                    if refusal.as_ref().is_none_or(|first| weight(&error) > weight(first)) {
+                        refusal = Some(error);
+                    }
                 }
-                Err(_) => {}
             }
         }
-        match refusal {
-            Some(error) if !error.is_missing() => Err(error),
-            _ => Err(AuthError::missing("no credentials that this server takes")),
-        }
+        let refusal = match refusal {
+            Some(error) if !error.is_missing() => error,
+            _ => AuthError::missing("no credentials that this server takes"),
+        };
+        // Every way in is open to the client, whichever says most about this request.
+        Err(challenges.into_iter().fold(refusal, AuthError::with_challenge))
     }
 }
 
@@ -119,13 +123,15 @@ mod tests {
     #[async_trait]
     impl ServerAuthenticator for Named {
         async fn authenticate(&self, request: &AuthRequest<'_>) -> Result<Arc<dyn AuthData>, AuthError> {
-            match request.header(self.0).map(HeaderValue::as_bytes) {
-                Some(b"yes") => Ok(Arc::new(AuthAttributes::new().with("username", self.0))),
-                Some(b"busy") => Err(AuthError::undecided("busy", "busy")),
-                Some(b"another scheme") => Err(AuthError::missing("wrong").with_reason("another scheme")),
-                Some(_) => Err(AuthError::refused("wrong", self.0)),
-                None => Err(AuthError::missing("none")),
-            }
+            let decision: Result<Arc<dyn AuthData>, _> =
+                match request.header(self.0).map(HeaderValue::as_bytes) {
+                    Some(b"yes") => Ok(Arc::new(AuthAttributes::new().with("username", self.0))),
+                    Some(b"busy") => Err(AuthError::undecided("busy", "busy")),
+                    Some(b"another scheme") => Err(AuthError::missing("wrong").with_reason("another scheme")),
+                    Some(_) => Err(AuthError::refused("wrong", self.0)),
+                    None => Err(AuthError::missing("none")),
+                };
+            decision.map_err(|error| error.with_challenge(self.0))
         }
     }
 
@@ -202,7 +208,11 @@ mod tests {
             (&[("bearer", "no")], "wrong"),
             (&[("bearer", "busy"), ("basic", "no")], "busy"),
         ] {
-            assert_eq!(ask(&any, pairs).await.unwrap_err().to_string(), message, "{pairs:?}");
+            let error = ask(&any, pairs).await.unwrap_err();
+            assert_eq!(error.to_string(), message, "{pairs:?}");
+            let mut challenges = error.challenges().to_vec();
+            challenges.sort_unstable();
+            assert_eq!(challenges, ["basic", "bearer"], "{pairs:?}");
         }
     }
 

@@ -23,6 +23,8 @@ use crate::remembered::{CredentialDigest, DigestKey, Known, Remembered};
 
 const HEADER: &str = "authorization";
 const SCHEME: &[u8] = b"Basic ";
+/// For browsers: without it they ask nobody for a password. User names and passwords are UTF-8 (RFC 7617, 2.1).
+const CHALLENGE: &str = "Basic realm=\"spanbridge\", charset=\"UTF-8\"";
 /// Longest password that is looked at: some hashes take time in proportion to it.
 const PASSWORD_BYTES_MAX: usize = 1024;
 
@@ -83,6 +85,13 @@ impl Server {
         *checked = Some(Arc::new(Checked { table: Arc::new(table), remembered, pending: Mutex::default() }));
     }
 
+    async fn decide(&self, request: &AuthRequest<'_>) -> Decision {
+        let value = basic_value(request)?;
+        let found = self.find(&value.as_bytes()[SCHEME.len()..], request.peer).await?;
+        Ok(found.with_raw(value, SCHEME.len()))
+    }
+
+    /// What is known of the client with these credentials, without them.
     async fn find(&self, encoded: &[u8], peer: Option<SocketAddr>) -> Found {
         let checked = self.inner.checked.read().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(checked) = checked else {
@@ -112,9 +121,7 @@ impl fmt::Debug for Server {
 #[async_trait]
 impl ServerAuthenticator for Server {
     async fn authenticate(&self, request: &AuthRequest<'_>) -> Decision {
-        let value = basic_value(request)?;
-        let found = self.find(&value.as_bytes()[SCHEME.len()..], request.peer).await?;
-        Ok(found.with_raw(value, SCHEME.len()))
+        self.decide(request).await.map_err(|error| error.with_challenge(CHALLENGE))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest as _, Sha256};
 use spanbridge_component::{
@@ -12,6 +13,8 @@ use spanbridge_component::{
 use spanbridge_transport::auth::credential_header;
 use subtle::{Choice, ConstantTimeEq as _};
 
+/// What to come with (RFC 6750, 3). For other schemes and headers there is no such word.
+const CHALLENGE: &str = "Bearer realm=\"spanbridge\"";
 const NO_MATCH: &str = "scheme or token does not match";
 
 /// What one reading of the configuration comes to.
@@ -38,6 +41,22 @@ impl Tokens {
         let accepted = values.iter().map(|(_, value)| Sha256::digest(value).into()).collect();
         let (name, first) = values.into_iter().next().ok_or_else(|| "no bearer token provided".to_owned())?;
         Ok(Self { name, scheme: scheme.to_owned(), first, accepted })
+    }
+
+    /// Whether the header holds one of the tokens.
+    fn check(&self, headers: &HeaderMap) -> Result<(), AuthError> {
+        let Some(value) = headers.get(&self.name).filter(|value| !value.is_empty()) else {
+            let name = self.name.as_str();
+            return Err(AuthError::missing(format!("missing or empty authorization header: {name}")));
+        };
+        let given: [u8; 32] = Sha256::digest(value).into();
+        let matches = self.accepted.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&given));
+        if bool::from(matches) { Ok(()) } else { Err(self.refusal(value)) }
+    }
+
+    /// Whether tokens come as RFC 6750 says.
+    fn is_standard(&self) -> bool {
+        self.name == AUTHORIZATION && self.scheme.eq_ignore_ascii_case("Bearer")
     }
 
     /// Why a value that is none of the accepted ones is not good. Credentials of another scheme are somebody else's:
@@ -81,14 +100,11 @@ impl fmt::Debug for Current {
 impl ServerAuthenticator for Current {
     async fn authenticate(&self, request: &AuthRequest<'_>) -> Result<Arc<dyn AuthData>, AuthError> {
         let tokens = self.get()?;
-        let Some(value) = request.headers.get(&tokens.name).filter(|value| !value.is_empty()) else {
-            let name = tokens.name.as_str();
-            return Err(AuthError::missing(format!("missing or empty authorization header: {name}")));
-        };
-        let given: [u8; 32] = Sha256::digest(value).into();
-        let matches =
-            tokens.accepted.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&given));
-        if bool::from(matches) { Ok(Arc::new(AuthAttributes::new())) } else { Err(tokens.refusal(value)) }
+        match tokens.check(request.headers) {
+            Ok(()) => Ok(Arc::new(AuthAttributes::new())),
+            Err(error) if tokens.is_standard() => Err(error.with_challenge(CHALLENGE)),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -107,8 +123,6 @@ impl ClientAuthenticator for Current {
 
 #[cfg(test)]
 mod tests {
-    use http::header::AUTHORIZATION;
-
     use super::*;
 
     fn current(header: &str, scheme: &str, tokens: &[&str]) -> Current {
@@ -153,6 +167,8 @@ mod tests {
             let request = AuthRequest { headers: &headers, peer: None, certificates: &[], is_secured: false };
             let error = tokens.authenticate(&request).await.unwrap_err();
             assert_eq!((error.message(), error.is_missing()), (NO_MATCH, is_missing), "{scheme} {value}");
+            let challenges: &[_] = if scheme == "Bearer" { &[CHALLENGE] } else { &[] };
+            assert_eq!(error.challenges(), challenges);
         }
     }
 

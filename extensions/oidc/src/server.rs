@@ -14,6 +14,8 @@ use crate::provider::{Provider, Undecided};
 use crate::remembered::DigestKey;
 use crate::token::Token;
 
+/// What to come with (RFC 6750, 3). For another header there is no such word.
+const CHALLENGE: &str = "Bearer realm=\"spanbridge\"";
 const NOT_SIGNED: &str = "failed to verify token: failed to verify signature";
 
 /// Checks tokens with the keys of the providers.
@@ -42,6 +44,12 @@ impl Server {
             let reason = "no provider is configured for the issuer of the token";
             AuthError::refused(format!("failed to resolve OIDC provider: {reason}"), reason)
         })
+    }
+
+    async fn decide(&self, request: &AuthRequest<'_>) -> Result<Arc<dyn AuthData>, AuthError> {
+        let (header, raw) = raw_token(request, &self.header)?;
+        let found = self.find(raw).await?;
+        Ok(found.with_raw(header, header.len() - raw.len()))
     }
 
     /// What is known of the client with this token, without the token.
@@ -76,9 +84,10 @@ impl fmt::Debug for Server {
 #[async_trait]
 impl ServerAuthenticator for Server {
     async fn authenticate(&self, request: &AuthRequest<'_>) -> Result<Arc<dyn AuthData>, AuthError> {
-        let (header, raw) = raw_token(request, &self.header)?;
-        let found = self.find(raw).await?;
-        Ok(found.with_raw(header, header.len() - raw.len()))
+        self.decide(request).await.map_err(|error| match self.header.as_str() {
+            header if header.eq_ignore_ascii_case("authorization") => error.with_challenge(CHALLENGE),
+            _ => error,
+        })
     }
 }
 

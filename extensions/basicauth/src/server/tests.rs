@@ -94,7 +94,9 @@ async fn each_mistake_has_the_text_of_the_reference_and_a_reason_for_the_log() {
     }
     let headers = HeaderMap::new();
     let request = AuthRequest { headers: &headers, peer: None, certificates: &[], is_secured: true };
-    assert!(server.authenticate(&request).await.unwrap_err().is_missing());
+    let error = server.authenticate(&request).await.unwrap_err();
+    assert!(error.is_missing());
+    assert_eq!(error.challenges(), [CHALLENGE]);
 }
 
 #[tokio::test]

@@ -157,6 +157,7 @@ async fn headers_without_a_token_are_refused_in_the_words_of_the_reference() {
     ] {
         let error = ask_as(&*running.server, value).await.unwrap_err();
         assert_eq!((error.message(), error.is_missing()), (message, is_missing), "{value}");
+        assert_eq!(error.challenges(), [CHALLENGE], "{value}");
     }
     let token = signer.token(&claims(ISSUER));
     for scheme in ["Bearer", "bearer", "Token"] {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -236,7 +236,13 @@ fn refusal(error: &AuthError) -> Response<Bytes> {
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    text(status, format!("{error}\n"))
+    let mut answer = text(status, format!("{error}\n"));
+    if status == StatusCode::UNAUTHORIZED {
+        for challenge in error.challenges() {
+            answer.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+    }
+    answer
 }
 
 /// An answer in plain text.

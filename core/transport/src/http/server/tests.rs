@@ -32,8 +32,10 @@ impl ServerAuthenticator for Doorman {
     async fn authenticate(&self, request: &AuthRequest<'_>) -> Result<Arc<dyn AuthData>, AuthError> {
         match request.header("authorization").map(http::HeaderValue::as_bytes) {
             Some(b"friend") => Ok(Arc::new(AuthAttributes::new())),
-            Some(b"busy") => Err(AuthError::undecided("later", "too much to do")),
-            _ => Err(AuthError::missing("no credentials")),
+            Some(b"busy") => Err(AuthError::undecided("later", "too much to do").with_challenge("Friend")),
+            _ => Err(AuthError::missing("no credentials")
+                .with_challenge("Friend")
+                .with_challenge("Foe x=\"y\"")),
         }
     }
 }
@@ -106,6 +108,10 @@ async fn who_is_not_let_in_reaches_nothing() {
             ask(&server, &format!("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}\r\n\r\n"))
                 .await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{header}: {answer}");
+        let challenges: Vec<_> =
+            answer.lines().filter_map(|line| line.strip_prefix("www-authenticate: ")).collect();
+        let expected: &[_] = if status.starts_with("401") { &["Friend", "Foe x=\"y\""] } else { &[] };
+        assert_eq!(challenges, expected, "{header}");
     }
     assert_eq!(echo.0.load(Ordering::Relaxed), 1);
 }

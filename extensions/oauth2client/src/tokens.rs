@@ -56,6 +56,8 @@ struct State {
     host: Option<Host>,
     /// After the shutdown nothing is fetched.
     is_closed: bool,
+    /// How often the credentials have changed.
+    generation: u64,
     token: Option<Token>,
     fetch: Option<Fetch>,
     failure: Option<Failure>,
@@ -109,9 +111,11 @@ impl Tokens {
         self.source.close();
     }
 
-    /// The credentials have changed: neither the token nor a failure of before counts.
+    /// The credentials have changed: neither the token nor a failure of before counts, nor what a fetch comes to that is
+    /// under way.
     pub(crate) fn forget(&self) {
         let mut state = self.state();
+        state.generation += 1;
         state.failure = None;
         if let Some(token) = &mut state.token {
             token.refresh_at = Instant::now();
@@ -146,13 +150,19 @@ impl Tokens {
         }
     }
 
-    /// One fetch, in a task of its own: whoever waits may go away.
+    /// One fetch, in a task of its own: whoever waits may go away. It begins again when it has failed with credentials
+    /// that have changed since.
     fn fetch(self: &Arc<Self>) -> Fetch {
         let this = self.clone();
         let task = tokio::spawn(
             async move {
-                let fetched = this.source.fetch().await;
-                this.settle(fetched.and_then(|grant| this.token(&grant)))
+                loop {
+                    let generation = this.state().generation;
+                    let fetched = this.source.fetch().await.and_then(|grant| this.token(&grant));
+                    if let Some(fetched) = this.settle(fetched, generation) {
+                        return fetched;
+                    }
+                }
             }
             .instrument(self.span.clone()),
         );
@@ -176,11 +186,20 @@ impl Tokens {
         })
     }
 
-    fn settle(&self, fetched: Result<Token, String>) -> Fetched {
+    /// Takes what a fetch has come to, with the credentials of this generation; `None` if it says nothing any more.
+    fn settle(&self, fetched: Result<Token, String>, generation: u64) -> Option<Fetched> {
         let mut state = self.state();
+        let is_outdated = state.generation != generation;
+        if is_outdated && fetched.is_err() {
+            return None;
+        }
         state.fetch = None;
-        match fetched {
-            Ok(token) => {
+        Some(match fetched {
+            Ok(mut token) => {
+                if is_outdated {
+                    // Good enough for those who wait; the next request fetches one with the new credentials.
+                    token.refresh_at = Instant::now();
+                }
                 let seconds = token.ends_at.saturating_duration_since(Instant::now()).as_secs();
                 tracing::info!(good_for_seconds = seconds, "A new token is in use");
                 state.token = Some(token);
@@ -202,7 +221,7 @@ impl Tokens {
                 state.failure = Some(Failure { text: text.clone(), pause, retry_at: Instant::now() + pause });
                 Err(text)
             }
-        }
+        })
     }
 }
 

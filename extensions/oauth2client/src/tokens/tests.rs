@@ -170,3 +170,31 @@ async fn new_credentials_are_tried_at_once_and_a_panic_is_a_failure_like_others(
     assert_eq!(ask(&tokens).await.unwrap_err().message(), "the extension does not run");
     assert!(!format!("{tokens:?}").contains("Bearer"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_with_credentials_that_have_changed_since_does_not_count() {
+    let source = Numbered::living(3600);
+    let (tokens, log) = running(&source);
+    let change = async || {
+        sleep(Duration::from_millis(500)).await;
+        tokens.0.forget();
+    };
+    // A token of before is for those who waited for it.
+    let (first, ()) = tokio::join!(ask(&tokens), change());
+    assert_eq!(first.unwrap(), "Bearer 1");
+    assert_eq!(ask(&tokens).await.unwrap(), "Bearer 1");
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(ask(&tokens).await.unwrap(), "Bearer 2");
+    assert_eq!(source.asked(), 2);
+
+    // A failure of before is nobody's: who waits gets what comes of the new credentials.
+    source.fails.store(1, Ordering::SeqCst);
+    advance(Duration::from_secs(3600)).await;
+    let repair = async {
+        sleep(Duration::from_millis(1500)).await;
+        source.fails.store(0, Ordering::SeqCst);
+    };
+    let (third, (), ()) = tokio::join!(ask(&tokens), change(), repair);
+    assert_eq!(third.unwrap(), "Bearer 4");
+    assert!(log.reports().is_empty(), "{:?}", log.reports());
+}

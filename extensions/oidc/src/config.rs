@@ -11,6 +11,7 @@ use spanbridge_transport::grpc::ClientTls;
 use spanbridge_transport::http::Request;
 use spanbridge_transport::tls::TlsSettings;
 
+use crate::issuer::Way;
 use crate::keys::KeySet;
 
 /// Issuers of one extension; each has a task that fetches its keys.
@@ -127,20 +128,22 @@ impl ProviderConfig {
         if self.public_keys_file.is_some() {
             return;
         }
-        match Request::get(&self.issuer_url) {
-            Err(error) => {
-                problems.error_at("issuer_url", error.cause());
-            }
-            Ok(_) if self.issuer_url.starts_with("http://") => {
-                problems
-                    .warn_at(
-                        "issuer_url",
-                        "the issuer's keys are fetched without TLS: anybody on the way can put in others",
-                    )
-                    .help("write https://, or give the keys with public_keys_file");
-            }
-            Ok(_) => {}
+        if let Err(error) = Request::get(&self.issuer_url) {
+            problems.error_at("issuer_url", error.cause());
+            return;
         }
+        let clear = match Way::to(&self.issuer_url) {
+            Way::Tls => return,
+            Way::Loopback => problems.warn_at(
+                "issuer_url",
+                "the issuer's keys are fetched without TLS: anybody on this machine can put in others",
+            ),
+            Way::Open => problems.error_at(
+                "issuer_url",
+                "the issuer's keys would be fetched without TLS: anybody on the way could put in others, and come in",
+            ),
+        };
+        clear.help("write https://, or give the keys with public_keys_file");
     }
 
     /// As a `tls` block would be, under the one key that there is here.
@@ -253,7 +256,8 @@ mod tests {
             ),
             ("oidc/no_keys", Some("invalid public_keys_file \"/no/such/file\": No such file")),
             ("oidc/no_authority", Some("/no/such/file")),
-            ("oidc/clear", Some("without TLS")),
+            ("oidc/clear", Some("anybody on the way could put in others")),
+            ("oidc/loopback", Some("anybody on this machine can put in others")),
             ("oidc/bad_url", Some("unsupported scheme \"ftp\"")),
             ("oidc/bad_header", Some("\"not a name\" is no header name")),
         ] {
@@ -262,6 +266,14 @@ mod tests {
                 Some(message) => assert!(found.iter().any(|f| f.contains(message)), "{id}: {found:?}"),
                 None => assert!(found.is_empty(), "{id}: {found:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn keys_come_in_the_clear_from_this_machine_only() {
+        for (id, is_used) in [("oidc/clear", false), ("oidc/loopback", true)] {
+            let (config, found) = read(id);
+            assert_eq!((config.is_some(), found.len()), (is_used, 1), "{id}: {found:?}");
         }
     }
 

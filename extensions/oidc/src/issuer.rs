@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use spanbridge_transport::http::{Client, Limits, Request, Response, shown};
+use url::{Host, Url};
 
 use crate::ProviderConfig;
 use crate::json;
@@ -18,6 +19,35 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 const REDIRECTS_MAX: usize = 5;
 
+/// What keys pass on their way from a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Nobody can put in others.
+    Tls,
+    /// Whoever is on this machine can.
+    Loopback,
+    /// Anybody on the way can.
+    Open,
+}
+
+impl Way {
+    /// The way to this URL, read as the client reads it. What is none leads nowhere, so it is open.
+    pub(crate) fn to(url: &str) -> Self {
+        let Ok(url) = Url::parse(url) else { return Self::Open };
+        let is_loopback = match url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        match url.scheme() {
+            "https" => Self::Tls,
+            _ if is_loopback => Self::Loopback,
+            _ => Self::Open,
+        }
+    }
+}
+
 /// An issuer that is asked over HTTP.
 pub(crate) struct Issuer {
     url: String,
@@ -26,11 +56,13 @@ pub(crate) struct Issuer {
 
 impl Issuer {
     pub(crate) fn new(config: &ProviderConfig) -> Self {
+        // From plain HTTP a redirect may lead anywhere, in the clear as well.
+        let redirects_max = if Way::to(&config.issuer_url) == Way::Tls { REDIRECTS_MAX } else { 0 };
         let limits = Limits {
             connect_timeout: CONNECT_TIMEOUT,
             timeout: TIMEOUT,
             body_bytes_max: ANSWER_BYTES_MAX,
-            redirects_max: REDIRECTS_MAX,
+            redirects_max,
         };
         Self { url: config.issuer_url.clone(), client: Client::new(limits, config.tls()) }
     }
@@ -55,8 +87,11 @@ impl Issuer {
         if keys.is_empty() {
             return Err(format!("{location} has no jwks_uri"));
         }
-        if self.url.starts_with("https://") && !keys.starts_with("https://") {
-            return Err(format!("{location}: its jwks_uri is not https"));
+        match (Way::to(&self.url), Way::to(keys)) {
+            (_, Way::Open) | (Way::Tls, Way::Loopback) => {
+                return Err(format!("{location}: its jwks_uri is not https"));
+            }
+            _ => {}
         }
         let answer = self.get(keys).await?;
         KeySet::parse(&answer.body).map_err(|error| format!("{}: {error}", shown(keys)))
@@ -77,5 +112,32 @@ impl Issuer {
     /// Ends what it does in the background.
     pub(crate) fn release(&self) {
         self.client.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tls_and_this_machine_are_no_open_way() {
+        for (url, way) in [
+            ("https://issuer.example", Way::Tls),
+            ("HTTPS://127.0.0.1/a", Way::Tls),
+            ("http://127.0.0.1:8080", Way::Loopback),
+            ("http://127.255.0.9/a", Way::Loopback),
+            ("http://[::1]:8080", Way::Loopback),
+            ("http://LOCALHOST:8080", Way::Loopback),
+            ("http://issuer.example", Way::Open),
+            ("HTTP://issuer.example", Way::Open),
+            ("http://10.0.0.1", Way::Open),
+            ("http://[2001:db8::1]", Way::Open),
+            ("http://localhost.example", Way::Open),
+            ("http://127.0.0.1.example", Way::Open),
+            ("http://127.0.0.1@issuer.example", Way::Open),
+            ("issuer", Way::Open),
+        ] {
+            assert_eq!(Way::to(url), way, "{url}");
+        }
     }
 }

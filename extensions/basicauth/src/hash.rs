@@ -53,7 +53,7 @@ const SCHEMES_ELSEWHERE: [&str; 30] = [
 ];
 const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=31;
 
-/// What a password costs to check. The order is that of the cost, roughly.
+/// What decides about the cost of checking a password. The order has no meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Class {
     /// As it is written.
@@ -66,6 +66,20 @@ pub(crate) enum Class {
     ShaCrypt(Sha, u32),
     /// bcrypt with this cost.
     Bcrypt(u32),
+}
+
+impl Class {
+    /// What a check takes, roughly: classes are compared by it, and the proportions are about these everywhere.
+    pub(crate) fn cost_nanoseconds(self) -> u64 {
+        match self {
+            Self::Plain => 200,
+            Self::Sha1 => 300,
+            // 1000 rounds of MD5.
+            Self::Md5Crypt => 300_000,
+            Self::ShaCrypt(_, rounds) => u64::from(rounds) * 600,
+            Self::Bcrypt(cost) => 60_000 << cost.min(*BCRYPT_COSTS.end()),
+        }
+    }
 }
 
 /// Which hash function SHA-crypt is built on.

@@ -1,5 +1,6 @@
 //! A table of users: htpasswd text, read line by line.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
@@ -83,7 +84,9 @@ impl Table {
             return Err(errors);
         }
         let classes: BTreeSet<Class> = table.users.values().map(Hash::class).collect();
-        table.classes = classes.into_iter().rev().take(CLASSES_MAX).collect();
+        table.classes = classes.into_iter().collect();
+        table.classes.sort_by_key(|class| Reverse(class.cost_nanoseconds()));
+        table.classes.truncate(CLASSES_MAX);
         Ok((table, remarks))
     }
 
@@ -193,5 +196,38 @@ impl fmt::Display for Lines {
             write!(f, "{}{}:{line}", if index == 0 { "" } else { ", " }, source.key())?;
         }
         write!(f, "{})", if count > LINES_NAMED_MAX { ", ..." } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::Sha;
+
+    #[test]
+    fn of_many_classes_the_dearest_are_paid_for_whatever_they_are_called() {
+        let digest = ".".repeat(43);
+        let sha = |rounds: u32| format!("sha-{rounds}:$5$rounds={rounds}$salt${digest}\n");
+        let bcrypt = |cost: u32| format!("bcrypt-{cost}:{}\n", bcrypt::hash("x", cost).unwrap());
+        let text: String = (4..9).map(bcrypt).chain([1_000_000, 5_000, 1_000, 100_000].map(sha)).collect();
+        let (table, _) = Table::parse(&[(Source::Inline, &text)]).unwrap();
+        let sha = |rounds| Class::ShaCrypt(Sha::Sha256, rounds);
+        let expected = [
+            sha(1_000_000),
+            sha(100_000),
+            Class::Bcrypt(8),
+            Class::Bcrypt(7),
+            Class::Bcrypt(6),
+            sha(5_000),
+            Class::Bcrypt(5),
+            Class::Bcrypt(4),
+        ];
+        assert_eq!(table.classes, expected);
+    }
+
+    #[test]
+    fn the_cost_of_no_class_overflows() {
+        assert!(Class::Bcrypt(31).cost_nanoseconds() > Class::Bcrypt(30).cost_nanoseconds());
+        assert!(Class::ShaCrypt(Sha::Sha512, u32::MAX).cost_nanoseconds() > 1 << 40);
     }
 }

@@ -58,7 +58,8 @@ pub trait Log: Send + Sync {
     async fn append(&self, record: Record) -> Result<(), StorageError>;
 
     /// Takes the oldest record that was not taken since the log was opened; waits for one. Dropping the future takes
-    /// nothing.
+    /// nothing. What is read back is charged to the process's account of memory as long as a slice of it lives; a log may
+    /// wait for room there, but not for ever when nothing that it gave out is in memory.
     ///
     /// # Errors
     /// [`StorageErrorKind::Closed`] after [`Log::close`]; otherwise if the disk cannot be read.

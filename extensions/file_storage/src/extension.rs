@@ -9,6 +9,7 @@ use spanbridge_component::{
     BuildError, Component, Extension, Host, Log, Settings, ShutdownError, StartError, Storage, StorageError,
     StorageErrorKind, StorageOwner, async_trait,
 };
+use spanbridge_pdata::memory::Account;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 use tracing::Span;
@@ -42,7 +43,12 @@ impl FileStorage {
 
     fn opening(&self) -> Opening {
         let Config { timeout, recreate, fsync, max_size, .. } = self.config;
-        Opening { timeout: timeout.get(), recreate, options: Options { fsync, max_size } }
+        Opening {
+            timeout: timeout.get(),
+            recreate,
+            options: Options { fsync, max_size },
+            account: Account::process().clone(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use spanbridge_component::{Kind, Log, Position, Record, StorageErrorKind, StorageOwner, Taken};
+use spanbridge_pdata::memory::Account;
 use spanbridge_testkit::block_on;
 
 use crate::disk::{Disk, DiskFile, Folder};
@@ -179,7 +180,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn open(disk: &FaultyDisk, fsync: bool, max_size: u64) -> FileLog {
     let owner = StorageOwner { kind: Kind::Exporter, id: "otlp".parse().unwrap(), name: "traces".to_owned() };
     let options = Options { fsync, max_size };
-    let opening = Opening { timeout: PATIENCE, recreate: false, options };
+    let opening = Opening { timeout: PATIENCE, recreate: false, options, account: Account::new() };
     FileLog::open(Arc::new(disk.clone()), &owner, &opening).unwrap()
 }
 

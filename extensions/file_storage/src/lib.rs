@@ -2,7 +2,7 @@
 //!
 //! `format` is what lies on disk, `scan` finds records in it whatever happened to it, `recover` opens a log, `state` is
 //! what is known of it in memory, `shared` how its users wait for one another, `writer` is the one thread that changes
-//! it, `reader` reads it back, and `log` is what its owner sees.
+//! it, `reader` reads it back, `memory` says how much of that may be in memory, and `log` is what its owner sees.
 
 mod config;
 mod damage;
@@ -14,6 +14,7 @@ mod faults;
 mod format;
 mod lock;
 mod log;
+mod memory;
 mod names;
 mod reader;
 mod recover;

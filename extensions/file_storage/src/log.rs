@@ -8,11 +8,13 @@ use std::time::Duration;
 use spanbridge_component::{
     Log, LogUsage, Note, Position, Record, StorageError, StorageErrorKind, StorageOwner, Taken, async_trait,
 };
+use spanbridge_pdata::memory::Account;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use crate::disk::{Disk, Files, failure};
 use crate::lock::FolderLock;
+use crate::memory::Memory;
 use crate::reader::fill;
 use crate::recover::recover;
 use crate::shared::Shared;
@@ -36,6 +38,8 @@ pub(crate) struct Opening {
     pub(crate) timeout: Duration,
     pub(crate) recreate: bool,
     pub(crate) options: Options,
+    /// Where what is read is charged.
+    pub(crate) account: Account,
 }
 
 impl FileLog {
@@ -50,7 +54,8 @@ impl FileLog {
         let files = Files::new(disk);
         let recovered = recover(&files, &name, opening.recreate)?;
         let (next_segment, next_sequence) = (recovered.next_segment, recovered.next_sequence);
-        let shared = Shared::new(files, name, recovered.segments, recovered.damaged);
+        let memory = Memory::new(opening.account.clone());
+        let shared = Shared::new(files, name, memory, recovered.segments, recovered.damaged);
         let LogUsage { records, items, bytes, damaged, .. } = shared.usage();
         if records > 0 || damaged > 0 {
             let log = &shared.name;
@@ -129,6 +134,7 @@ impl Log for FileLog {
                 Next::Taken(taken) => return Ok(taken),
                 Next::Closed => return Err(self.shared.closed_error()),
                 Next::Nothing => arrived.await,
+                Next::OnDisk(_) if !self.shared.memory.has_room() => self.shared.memory.room().await,
                 Next::OnDisk(stretch) => {
                     let shared = self.shared.clone();
                     // The turn goes along: if this future is dropped, nobody else reads the same meanwhile.

@@ -2,18 +2,18 @@
 
 use std::io;
 
-use bytes::Bytes;
 use spanbridge_component::{Position, StorageError, Taken};
 
 use crate::damage::{Damage, cover};
 use crate::disk::{DiskFile, failure};
 use crate::format::{RECORD_HEADER_BYTES, RecordHeader};
+use crate::memory::Memory;
 use crate::names::segment_name;
 use crate::scan::{Found, Scanner, States};
 use crate::shared::Shared;
 use crate::state::{Filled, InFlight, Stretch};
 
-/// Bytes read ahead of being asked for, or one larger record.
+/// Bytes read ahead of being asked for while there is memory, or one larger record.
 const READ_AHEAD_BYTES: u64 = 1 << 20;
 
 /// Reads the beginning of `stretch` and hands it to `shared`.
@@ -48,13 +48,13 @@ fn read(shared: &Shared, stretch: Stretch, filled: &mut Filled) -> io::Result<()
     let mut scanner = Scanner::new(&*file, stretch.salt, stretch.from..stretch.to);
     let damage = Damage::new(&shared.files, &shared.name);
     let mut bytes = 0;
-    while bytes < READ_AHEAD_BYTES {
+    while filled.taken.is_empty() || bytes < READ_AHEAD_BYTES && shared.memory.has_room() {
         match scanner.step()? {
             None => break,
             Some(Found::Record(header)) => {
                 if !states.is_removed(&header) {
                     bytes += header.content_bytes();
-                    read_record(&*file, &header, &damage, filled)?;
+                    read_record(&*file, &header, &damage, &shared.memory, filled)?;
                 }
                 filled.to = header.end();
             }
@@ -75,6 +75,7 @@ fn read_record(
     file: &dyn DiskFile,
     header: &RecordHeader,
     damage: &Damage<'_>,
+    memory: &Memory,
     filled: &mut Filled,
 ) -> io::Result<()> {
     let position = Position { segment: filled.segment, offset: header.offset };
@@ -88,7 +89,7 @@ fn read_record(
         filled.bad.push(known);
         return Ok(());
     }
-    let mut body = Bytes::from(contents);
+    let mut body = memory.hold(contents);
     let owners = body.split_to(usize::try_from(header.header_bytes).unwrap_or(0));
     let taken = Taken { position, items: header.items, header: owners, body: vec![body], note: header.note };
     filled.taken.push((taken, known));

@@ -8,6 +8,7 @@ use spanbridge_component::{LogUsage, Note, Position, Record, StorageError, Stora
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 use crate::disk::Files;
+use crate::memory::Memory;
 use crate::state::{Append, Change, Filled, Next, Recent, Segment, State, Work};
 
 /// Appends that may wait for the writer; further callers wait before that.
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) files: Files,
     /// How messages call the log.
     pub(crate) name: String,
+    pub(crate) memory: Memory,
     state: Mutex<State>,
     /// There is work for the writer.
     work: Condvar,
@@ -35,6 +37,7 @@ impl Shared {
     pub(crate) fn new(
         files: Files,
         name: String,
+        memory: Memory,
         segments: BTreeMap<u64, Segment>,
         damaged: u64,
     ) -> Arc<Self> {
@@ -42,6 +45,7 @@ impl Shared {
         Arc::new(Self {
             files,
             name,
+            memory,
             state: Mutex::new(state),
             work: Condvar::new(),
             arrived: Notify::new(),
@@ -167,8 +171,21 @@ impl Shared {
 
     /// The records are kept: they may be taken. The segment now ends at `end`.
     pub(crate) fn publish(&self, number: u64, salt: u64, end: u64, records: Vec<Recent>) {
-        self.state().publish(number, salt, end, records);
+        let recent_max = self.memory.recent_max();
+        self.state().publish(number, salt, end, records, recent_max);
         self.arrived.notify_one();
+    }
+
+    /// Whether any of the newest records is in memory.
+    pub(crate) fn has_recent(&self) -> bool {
+        !self.state().recent.is_empty()
+    }
+
+    /// Lets the newest records go if somebody needs their memory: they are on disk.
+    pub(crate) fn relieve(&self) {
+        if self.memory.is_needed() {
+            self.state().keep_recent(0);
+        }
     }
 
     /// Nothing more is appended to segment `number`.

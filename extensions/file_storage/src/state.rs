@@ -9,8 +9,6 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::format::SEGMENT_HEADER_BYTES;
 
-/// Bytes of the newest records that a log keeps in memory, so that a queue that keeps up never reads the disk.
-const RECENT_BYTES_MAX: u64 = 16 << 20;
 /// What a record in memory costs beside its bytes, about.
 const RECENT_OVERHEAD_BYTES: u64 = 256;
 /// Bytes that the writer takes on at a time, or one larger record.
@@ -290,7 +288,14 @@ impl State {
         dead
     }
 
-    pub(crate) fn publish(&mut self, number: u64, salt: u64, end: u64, records: Vec<Recent>) {
+    pub(crate) fn publish(
+        &mut self,
+        number: u64,
+        salt: u64,
+        end: u64,
+        records: Vec<Recent>,
+        recent_max: u64,
+    ) {
         if self.segments.is_empty() {
             self.cursor = Position { segment: number, offset: SEGMENT_HEADER_BYTES };
         }
@@ -308,7 +313,12 @@ impl State {
             self.recent_bytes += recent.cost();
             self.recent.push_back(recent);
         }
-        while self.recent_bytes > RECENT_BYTES_MAX {
+        self.keep_recent(recent_max);
+    }
+
+    /// Lets the oldest of the newest records go until the others take no more than `bytes`.
+    pub(crate) fn keep_recent(&mut self, bytes: u64) {
+        while self.recent_bytes > bytes {
             self.pop_recent();
         }
     }

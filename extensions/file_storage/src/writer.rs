@@ -25,6 +25,9 @@ const SEGMENTS_OF_A_LIMITED_LOG: u64 = 8;
 /// With `fsync`, how long a removal may stay unsynced: what a power loss can bring back.
 const REMOVALS_SYNC_EVERY: Duration = Duration::from_secs(1);
 
+/// How soon the newest records leave memory that somebody needs. A queue that keeps up has taken them before.
+const RELIEVE_EVERY: Duration = Duration::from_millis(100);
+
 /// How a log is written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
@@ -54,6 +57,8 @@ pub(crate) struct Writer {
     /// Segments were deleted and the folder was not synced.
     folder_unsynced: bool,
     sync_at: Option<Instant>,
+    /// When to look whether the newest records are to leave memory.
+    relieve_at: Option<Instant>,
     reported: Reported,
     _lock: FolderLock,
 }
@@ -109,6 +114,7 @@ impl Writer {
             unsynced: BTreeSet::new(),
             folder_unsynced: false,
             sync_at: None,
+            relieve_at: None,
             reported: Reported::default(),
             _lock: lock,
         }
@@ -117,17 +123,30 @@ impl Writer {
     /// Works until the log is closed and everything accepted is written.
     pub(crate) fn run(mut self) {
         loop {
-            let work = self.shared.work(self.sync_at);
+            let wake_at = self.sync_at.into_iter().chain(self.relieve_at).min();
+            let work = self.shared.work(wake_at);
             self.change(work.changes);
             self.delete(work.dead);
             let ends = work.closed && work.appends.is_empty();
             self.append(work.appends);
+            self.relieve();
             if ends || self.sync_at.is_some_and(|at| at <= Instant::now()) {
                 self.sync_changes();
             }
             if ends {
                 return;
             }
+        }
+    }
+
+    fn relieve(&mut self) {
+        let now = Instant::now();
+        if self.relieve_at.is_some_and(|at| at <= now) {
+            self.shared.relieve();
+            self.relieve_at = None;
+        }
+        if self.relieve_at.is_none() && self.shared.has_recent() {
+            self.relieve_at = Some(now + RELIEVE_EVERY);
         }
     }
 

@@ -7,7 +7,11 @@
 //! - `otlp_grpc.traces.index`: a line a request, fields parted by tabs: seconds since 1970, offset and length of the
 //!   request in the other file (its varint not counted), items, why it was given up, the gRPC code, the error's text.
 //!
-//! A request is on disk before it is forgotten elsewhere. What does not fit into `max_size` is counted and gone.
+//! A request is on disk before it is forgotten elsewhere. What does not fit into `max_size` is counted and gone. A request
+//! whose line could not be written stays in its file and counts as failed.
+//!
+//! During a reload two exporters of one name write to the same files, so each write is under a lock of the file, and begins
+//! with a look at where it ends now.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
@@ -39,16 +43,18 @@ pub(crate) struct DeadLetters {
 /// The open files of one exporter.
 struct Files {
     by_signal: [Option<Pair>; 3],
-    size: u64,
     size_max: u64,
 }
 
 struct Pair {
     requests: File,
     index: File,
-    /// Where the next request goes.
+    /// Up to where the requests are known to be whole. Others may have written more.
     end: u64,
 }
+
+/// A file that nobody else writes to meanwhile, in this process or another.
+struct Locked<'a>(&'a File);
 
 // === impl DeadLetters ===
 
@@ -125,62 +131,113 @@ fn shown(text: &str) -> String {
 impl Files {
     fn open(config: &DeadLetterConfig, exporter: &ComponentId, signals: &[Signal]) -> io::Result<Self> {
         std::fs::create_dir_all(&config.directory)?;
-        let mut files = Self { by_signal: [const { None }; 3], size: 0, size_max: config.max_size };
+        let mut files = Self { by_signal: [const { None }; 3], size_max: config.max_size };
         for signal in signals {
             let path = |extension| path_of(&config.directory, exporter.as_str(), *signal, extension);
-            let pair = Pair::open(&path("otlp"), &path("index"))?;
-            files.size += pair.end + pair.index.metadata()?.len();
-            files.by_signal[signal.index()] = Some(pair);
+            files.by_signal[signal.index()] = Some(Pair::open(&path("otlp"), &path("index"))?);
         }
+        sync_directory(&config.directory)?;
+        // That may be new as well; but not every parent may be read.
+        let _ = config.directory.parent().map(sync_directory);
         Ok(files)
     }
 
     fn write(&mut self, payload: &Payload, reason: &str, answer: &str) -> io::Result<()> {
+        let left = self.size_max.saturating_sub(self.size()?);
         let Some(pair) = &mut self.by_signal[payload.signal().index()] else {
             return Err(io::Error::other("the exporter is not used for this signal"));
         };
-        let prefix = varint(payload.len() as u64);
-        let request = (prefix.len() + payload.len()) as u64;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let offset = pair.end + prefix.len() as u64;
-        let line = format!("{now}\t{offset}\t{}\t{}\t{reason}\t{answer}\n", payload.len(), payload.items());
-        let size = self.size + request + line.len() as u64;
-        if size > self.size_max {
-            return Err(io::Error::new(
-                io::ErrorKind::StorageFull,
-                format!("the files have reached dead_letter::max_size, {} bytes", self.size_max),
-            ));
+        if pair.write(payload, &format!("{reason}\t{answer}"), left)? {
+            return Ok(());
         }
-        pair.write(&prefix, payload, &line)?;
-        pair.end += request;
-        self.size = size;
-        Ok(())
+        let message = format!("the files have reached dead_letter::max_size, {} bytes", self.size_max);
+        Err(io::Error::new(io::ErrorKind::StorageFull, message))
+    }
+
+    /// What the files take on disk, whoever wrote it.
+    fn size(&self) -> io::Result<u64> {
+        let files = self.by_signal.iter().flatten().flat_map(|pair| [&pair.requests, &pair.index]);
+        files.map(|file| Ok(file.metadata()?.len())).sum()
     }
 }
 
 impl Pair {
     fn open(requests: &Path, index: &Path) -> io::Result<Self> {
-        let requests = open_private(requests)?;
-        let end = complete_length(&requests)?;
-        // A crash in the middle of a write leaves half a request, which would make what follows unreadable.
-        requests.set_len(end)?;
-        Ok(Self { requests, index: open_private(index)?, end })
+        let (requests, index) = (open_private(requests)?, open_private(index)?);
+        let end = {
+            let _locked = Locked::new(&requests)?;
+            mend(&requests, 0)?
+        };
+        Ok(Self { requests, index, end })
     }
 
-    fn write(&mut self, prefix: &[u8], payload: &Payload, line: &str) -> io::Result<()> {
-        let written = self.write_request(prefix, payload);
-        if written.is_err() {
-            // So that the next one does not stand behind half of this.
-            let _ = self.requests.set_len(self.end);
+    /// Writes a request, and its line that ends with `why`; not if they take more than `left` bytes. Whether they are written.
+    fn write(&mut self, payload: &Payload, why: &str, left: u64) -> io::Result<bool> {
+        let _locked = Locked::new(&self.requests)?;
+        self.end = mend(&self.requests, self.end)?;
+        let prefix = varint(payload.len() as u64);
+        let request = (prefix.len() + payload.len()) as u64;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let offset = self.end + prefix.len() as u64;
+        let line = format!("{now}\t{offset}\t{}\t{}\t{why}\n", payload.len(), payload.items());
+        if request + line.len() as u64 > left {
+            return Ok(false);
         }
-        written?;
-        self.index.write_all(line.as_bytes())
+        let segments = payload.segments().iter().map(AsRef::as_ref);
+        append(&self.requests, std::iter::once(&prefix[..]).chain(segments))?;
+        // From here on it is there, whatever becomes of its line.
+        self.end += request;
+        append(&self.index, [line.as_bytes()])?;
+        Ok(true)
     }
+}
 
-    fn write_request(&mut self, prefix: &[u8], payload: &Payload) -> io::Result<()> {
-        self.requests.write_all(prefix)?;
-        payload.segments().iter().try_for_each(|segment| self.requests.write_all(segment))?;
-        self.requests.sync_data()
+/// Writes `pieces` to the end of `file` and waits until the disk has them. If that fails, nothing of them is left.
+fn append<'a>(mut file: &File, pieces: impl IntoIterator<Item = &'a [u8]>) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    let written = pieces.into_iter().try_for_each(|piece| file.write_all(piece));
+    let synced = written.and_then(|()| file.sync_data());
+    if synced.is_err() {
+        // If this fails too, whoever writes next finds the half of it.
+        let _ = file.set_len(before);
+    }
+    synced
+}
+
+/// Cuts off what is no whole request, and says where the file ends then. Up to `known` it consists of whole ones.
+///
+/// A crash, or an error that could not be undone, leaves half a request, which would make what follows unreadable.
+fn mend(file: &File, known: u64) -> io::Result<u64> {
+    let length = file.metadata()?.len();
+    if length == known {
+        return Ok(known);
+    }
+    // A file that is shorter than it was is not the one that we know.
+    let end = complete_length(file, if length < known { 0 } else { known })?;
+    if end < length {
+        file.set_len(end)?;
+    }
+    Ok(end)
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+// === impl Locked ===
+
+impl<'a> Locked<'a> {
+    /// Waits until nobody else writes.
+    fn new(file: &'a File) -> io::Result<Self> {
+        file.lock()?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // It ends with the file at the latest.
+        let _ = self.0.unlock();
     }
 }
 
@@ -194,12 +251,12 @@ fn open_private(path: &Path) -> io::Result<File> {
     options.open(path).map_err(named)
 }
 
-/// Up to where the file consists of whole requests.
-fn complete_length(file: &File) -> io::Result<u64> {
+/// Up to where the file consists of whole requests, which it does up to `from`.
+fn complete_length(file: &File, from: u64) -> io::Result<u64> {
     let length = file.metadata()?.len();
     let mut reader = BufReader::new(file);
-    let mut end = 0;
-    reader.seek(SeekFrom::Start(0))?;
+    let mut end = from;
+    reader.seek(SeekFrom::Start(from))?;
     while let Some((prefix, request)) = read_varint(&mut reader)? {
         let next = request.checked_add(end + prefix).filter(|next| *next <= length);
         let (Some(next), Ok(skip)) = (next, i64::try_from(request)) else { break };
@@ -304,6 +361,79 @@ mod tests {
         assert_eq!(lines[1][2], requests[1].len().to_string());
         let labels = [("exporter", "otlp_grpc/a:b"), ("data_type", "traces")];
         assert_eq!(metric(&settings.telemetry, "otelcol_exporter_dead_letter_items", &labels), Some(1.0));
+    }
+
+    /// The items of each request that the index leads to.
+    fn indexed(directory: &Path) -> Vec<usize> {
+        let path = |extension| path_of(directory, "otlp_grpc/a:b", Signal::Traces, extension);
+        let requests = std::fs::read(path("otlp")).unwrap();
+        let index = std::fs::read_to_string(path("index")).unwrap();
+        let item_counts = index.lines().map(|line| {
+            let fields: Vec<usize> = line.split('\t').skip(1).map_while(|field| field.parse().ok()).collect();
+            let request = bytes::Bytes::copy_from_slice(&requests[fields[0]..fields[0] + fields[1]]);
+            let request = Payload::from_wire(Signal::Traces, request, spanbridge_pdata::InvalidUtf8::Refuse);
+            assert_eq!(request.unwrap().payload.items(), fields[2]);
+            fields[2]
+        });
+        item_counts.collect()
+    }
+
+    /// Puts another file in the place of an open one.
+    fn swap(letters: &DeadLetters, of: fn(&mut Pair) -> &mut File, file: File) -> File {
+        let mut files = letters.files.get().unwrap().lock().unwrap();
+        std::mem::replace(of(files.by_signal[Signal::Traces.index()].as_mut().unwrap()), file)
+    }
+
+    #[tokio::test]
+    async fn a_line_that_cannot_be_written_leaves_the_offsets_of_the_others_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut payloads = Payloads::small();
+        let error = ConsumeError::permanent("no");
+        let (letters, settings) = letters(dir.path(), 1 << 20);
+        letters.start().await.unwrap();
+        letters.write(payloads.request(Signal::Traces, 1), "refused", &error).await;
+        let path = |extension| path_of(dir.path(), "otlp_grpc/a:b", Signal::Traces, extension);
+        let read_only = File::open(path("index")).unwrap();
+        let index = swap(&letters, |pair| &mut pair.index, read_only);
+        letters.write(payloads.request(Signal::Traces, 2), "refused", &error).await;
+        swap(&letters, |pair| &mut pair.index, index);
+        letters.write(payloads.request(Signal::Traces, 3), "refused", &error).await;
+        let requests_file = swap(&letters, |pair| &mut pair.requests, File::open(path("otlp")).unwrap());
+        letters.write(payloads.request(Signal::Traces, 4), "refused", &error).await;
+        swap(&letters, |pair| &mut pair.requests, requests_file);
+        letters.write(payloads.request(Signal::Traces, 5), "refused", &error).await;
+
+        let written: Vec<_> = requests(dir.path()).iter().map(Payload::items).collect();
+        assert_eq!((written, indexed(dir.path())), (vec![1, 2, 3, 5], vec![1, 3, 5]));
+        let labels = [("exporter", "otlp_grpc/a:b"), ("data_type", "traces")];
+        let failed = metric(&settings.telemetry, "otelcol_exporter_dead_letter_failed_items", &labels);
+        assert_eq!(failed, Some(6.0));
+    }
+
+    #[tokio::test]
+    async fn two_exporters_of_one_name_write_to_the_same_files_during_a_reload() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut payloads = Payloads::small();
+        let error = ConsumeError::permanent("no");
+        let (old, _) = letters(dir.path(), 1 << 20);
+        let (new, _) = letters(dir.path(), 1 << 20);
+        old.start().await.unwrap();
+        old.write(payloads.request(Signal::Traces, 1), "refused", &error).await;
+        new.start().await.unwrap();
+        let mut total = 1;
+        for items in 2..20 {
+            let (first, second) =
+                (payloads.request(Signal::Traces, items), payloads.request(Signal::Traces, 2 * items));
+            tokio::join!(old.write(first, "refused", &error), new.write(second, "refused", &error));
+            total += 3 * items;
+        }
+        // One of them could not undo what it could not finish.
+        let path = path_of(dir.path(), "otlp_grpc/a:b", Signal::Traces, "otlp");
+        OpenOptions::new().append(true).open(path).unwrap().write_all(&[200, 1, 10]).unwrap();
+        new.write(payloads.request(Signal::Traces, 1), "refused", &error).await;
+
+        assert_eq!(requests(dir.path()).iter().map(Payload::items).sum::<usize>(), total + 1);
+        assert_eq!(indexed(dir.path()).iter().sum::<usize>(), total + 1);
     }
 
     #[tokio::test]

@@ -55,6 +55,7 @@ pub trait Log: Send + Sync {
     ///
     /// # Errors
     /// [`StorageErrorKind::Full`] if there is no room: nothing is kept, and a later call may succeed.
+    /// [`StorageErrorKind::TooLarge`] if there can never be room for this record.
     async fn append(&self, record: Record) -> Result<(), StorageError>;
 
     /// Takes the oldest record that was not taken since the log was opened; waits for one. Dropping the future takes
@@ -139,6 +140,8 @@ pub struct LogUsage {
 pub enum StorageErrorKind {
     /// The disk, or the limit of the configuration, has no room; may pass by itself.
     Full,
+    /// The record does not fit even into an empty log; trying again is in vain.
+    TooLarge,
     /// Somebody else uses it.
     Busy,
     /// The log was closed.

@@ -299,6 +299,10 @@ impl StoredQueue {
 fn refusal(error: &StorageError) -> ConsumeError {
     match error.kind {
         StorageErrorKind::Closed => stopped(),
+        // As what is larger than the queue: a client that tried again would do so for ever.
+        StorageErrorKind::TooLarge => {
+            ConsumeError::permanent(format!("element size too large for the storage: {error}"))
+        }
         // All of these may pass: a disk gets room again, or a sound one is put in its place.
         StorageErrorKind::Full | StorageErrorKind::Busy | StorageErrorKind::Io => {
             ConsumeError::retryable(format!("the storage cannot keep the request: {error}"))

@@ -265,6 +265,7 @@ pub(crate) struct MemoryLog {
     state: Mutex<LogState>,
     changed: Notify,
     pub(crate) is_full: AtomicBool,
+    pub(crate) is_too_small: AtomicBool,
     pub(crate) takes_fail: AtomicBool,
     pub(crate) appends_hang: AtomicBool,
 }
@@ -326,6 +327,9 @@ impl Log for MemoryLog {
         }
         if self.is_full.load(Ordering::Relaxed) {
             return Err(StorageError::new(StorageErrorKind::Full, "no space left on device"));
+        }
+        if self.is_too_small.load(Ordering::Relaxed) {
+            return Err(StorageError::new(StorageErrorKind::TooLarge, "can never fit into a max_size of 1"));
         }
         let mut state = self.state.lock().unwrap();
         if !state.is_open {

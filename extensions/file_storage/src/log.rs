@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use crate::disk::{Disk, Files, failure};
+use crate::format::{RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use crate::lock::FolderLock;
 use crate::memory::Memory;
 use crate::reader::fill;
@@ -89,12 +90,15 @@ impl FileLog {
         let body = record.body.iter().map(|piece| piece.len() as u64).sum::<u64>();
         if record.header.len() > OWNERS_HEADER_BYTES_MAX {
             let message = format!("a header of {} bytes is too long for a log", record.header.len());
-            return Err(StorageError::new(StorageErrorKind::Io, message));
+            return Err(StorageError::new(StorageErrorKind::TooLarge, message));
         }
-        if self.max_size > 0 && body > self.max_size {
-            let message =
-                format!("a record of {body} bytes can never fit into a max_size of {}", self.max_size);
-            return Err(StorageError::new(StorageErrorKind::Full, message));
+        let bytes = SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES + record.header.len() as u64 + body;
+        if self.max_size > 0 && bytes > self.max_size {
+            let message = format!(
+                "a record that takes {bytes} bytes on disk can never fit into a max_size of {}",
+                self.max_size
+            );
+            return Err(StorageError::new(StorageErrorKind::TooLarge, message));
         }
         Ok(())
     }

@@ -71,6 +71,18 @@ async fn core_7198_a_full_disk_refuses_upstream_while_the_queue_drains_and_recov
     assert_eq!((balance.delivered, balance.returned, balance.held), (3, 4, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_the_storage_can_never_hold_is_refused_for_good() {
+    let log = Arc::<MemoryLog>::default();
+    let running = start("", &Scripted::down(), &log).await;
+    log.is_too_small.store(true, Ordering::Relaxed);
+    let error = running.consume(4).await.unwrap_err();
+    assert!(error.is_permanent(), "{error}");
+    assert!(error.message().starts_with("element size too large for the storage: "), "{error}");
+    let balance = running.balance();
+    assert_eq!((balance.returned, balance.held), (4, 0));
+}
+
 /// core#9451: a stored queue larger than `queue_size` blocked the start.
 #[tokio::test(start_paused = true)]
 async fn core_9451_a_queue_larger_than_its_new_limit_starts_and_drains() {

@@ -232,9 +232,12 @@ async fn max_size_refuses_what_does_not_fit_and_recovers_when_there_is_room() {
     assert!(error.message.contains("has reached max_size"), "{error}");
     assert!(appended > 90, "{appended} of 104 fit");
     assert!(log.usage().disk_bytes <= 1 << 20);
-    // For ever: nothing this large will ever fit, and a smaller one may.
-    let error = log.append(record(0, 2 << 20)).await.unwrap_err();
-    assert!(error.message.contains("can never fit"), "{error}");
+    // For ever: nothing this large will ever fit, with what is written around it, and a smaller one may.
+    for bytes in [2 << 20, 1 << 20, (1 << 20) - 4150] {
+        let error = log.append(record(0, bytes)).await.unwrap_err();
+        assert_eq!(error.kind, StorageErrorKind::TooLarge, "{error}");
+        assert!(error.message.contains("can never fit"), "{error}");
+    }
     assert_eq!(drain(&log, 40).await, Vec::from_iter(0..40));
     append(&log, appended, 10_000).await;
     assert_eq!(drain_all(&log).await, Vec::from_iter(40..=appended));

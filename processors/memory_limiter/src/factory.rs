@@ -9,7 +9,7 @@ use spanbridge_component::{
 use spanbridge_pdata::memory::Account;
 
 use crate::Config;
-use crate::limiter::Limiter;
+use crate::limiter::{Base, Limiter};
 use crate::processor::MemoryLimiter;
 use crate::telemetry::register_account;
 
@@ -28,7 +28,12 @@ impl Factory {
             (*limiter.config() == config).then_some(limiter)
         });
         shared.unwrap_or_else(|| {
-            let limiter = Arc::new(Limiter::new(config, Account::process().clone(), PathBuf::from("/")));
+            let limiter = Arc::new(Limiter::new(
+                config,
+                Account::process().clone(),
+                PathBuf::from("/"),
+                Base::process().clone(),
+            ));
             limiters.push((id.clone(), Arc::downgrade(&limiter)));
             limiter
         })

@@ -1,8 +1,8 @@
 //! One limit on the memory of the process, shared by the processors of one id.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use spanbridge_component::{Host, StartError, Status};
 use spanbridge_pdata::memory::{Account, Limit};
@@ -33,9 +33,17 @@ pub(crate) struct Limiter {
     config: Config,
     account: Account,
     root: PathBuf,
+    base: Base,
     refusing: AtomicBool,
     running: Mutex<Running>,
 }
+
+/// The least that the process was found to need by itself, when a limiter started.
+///
+/// It outlives the limiters: one that starts under load, because its configuration has changed, would take what the allocator
+/// keeps for what the process needs, and leave the less to telemetry for good.
+#[derive(Clone)]
+pub(crate) struct Base(Arc<AtomicU64>);
 
 /// What there is while at least one processor runs.
 #[derive(Default)]
@@ -49,11 +57,28 @@ struct Running {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attachment(u64);
 
+impl Base {
+    pub(crate) fn unknown() -> Self {
+        Self(Arc::new(AtomicU64::new(u64::MAX)))
+    }
+
+    /// That of this process.
+    pub(crate) fn process() -> &'static Base {
+        static PROCESS: LazyLock<Base> = LazyLock::new(Base::unknown);
+        &PROCESS
+    }
+
+    /// The least that was found, now that it seems to be `bytes`.
+    fn least(&self, bytes: u64) -> u64 {
+        self.0.fetch_min(bytes, Ordering::Relaxed).min(bytes)
+    }
+}
+
 impl Limiter {
-    /// `root` is `/` outside of tests.
-    pub(crate) fn new(config: Config, account: Account, root: PathBuf) -> Self {
+    /// `root` is `/` and `base` that of the process outside of tests.
+    pub(crate) fn new(config: Config, account: Account, root: PathBuf, base: Base) -> Self {
         let (refusing, running) = (AtomicBool::new(false), Mutex::default());
-        Self { config, account, root, refusing, running }
+        Self { config, account, root, base, refusing, running }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -111,9 +136,11 @@ impl Limiter {
         .map_err(|error: String| StartError(format!("cannot tell how much memory there is: {error}")))?;
         let resident = resident_bytes(&self.root)
             .ok_or_else(|| StartError("cannot read the resident memory from /proc/self/status".into()))?;
-        let base = resident.saturating_sub(self.account.used() as u64);
-        let watch = Watch { limits, base, waste: 0, refusing: false, limit: self.account.limit_to(0) };
-        watch.apply();
+        let usage = self.account.usage();
+        // What may come is not resident yet.
+        let telemetry = usage.used.saturating_sub(usage.standing) as u64;
+        let base = self.base.least(resident.saturating_sub(telemetry));
+        let watch = Watch::new(limits, base, &self.account);
         tracing::info!(
             limit_mib = mib(limits.hard),
             spike_limit_mib = mib(limits.spike()),
@@ -160,7 +187,7 @@ impl Limiter {
 /// The limit in force, and what is known about the process.
 struct Watch {
     limits: Limits,
-    /// What the process needed by itself when the limiter started.
+    /// What the process needs by itself.
     base: u64,
     /// By how much the budget is smaller than planned, because resident memory went beyond the soft limit with it.
     waste: u64,
@@ -169,6 +196,11 @@ struct Watch {
 }
 
 impl Watch {
+    fn new(limits: Limits, base: u64, account: &Account) -> Self {
+        let limit = account.limit_to(bytes(planned(limits, base)));
+        Self { limits, base, waste: 0, refusing: false, limit }
+    }
+
     async fn run(mut self, limiter: &Limiter) {
         let mut ticks = interval(limiter.config.check_interval.get());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -200,10 +232,8 @@ impl Watch {
         self.refusing
     }
 
-    /// The budget as long as nothing is known about waste.
     fn planned(&self) -> u64 {
-        let beside = self.limits.soft.saturating_sub(self.base);
-        beside - beside / SLACK_PART
+        planned(self.limits, self.base)
     }
 
     fn budget(&self) -> u64 {
@@ -212,8 +242,18 @@ impl Watch {
 
     fn apply(&self) {
         let budget = if self.refusing { 0 } else { self.budget() };
-        self.limit.set(usize::try_from(budget).unwrap_or(usize::MAX));
+        self.limit.set(bytes(budget));
     }
+}
+
+/// The budget as long as nothing is known about waste.
+fn planned(limits: Limits, base: u64) -> u64 {
+    let beside = limits.soft.saturating_sub(base);
+    beside - beside / SLACK_PART
+}
+
+fn bytes(budget: u64) -> usize {
+    usize::try_from(budget).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -224,10 +264,7 @@ mod tests {
 
     fn watch(account: &Account) -> Watch {
         let limits = Limits { hard: 100 * MIB, soft: 80 * MIB };
-        let watch =
-            Watch { limits, base: 20 * MIB, waste: 0, refusing: false, limit: account.limit_to(usize::MAX) };
-        watch.apply();
-        watch
+        Watch::new(limits, 20 * MIB, account)
     }
 
     #[test]

@@ -82,6 +82,7 @@ mod tests {
 
     use super::*;
     use crate::Config;
+    use crate::limiter::Base;
 
     /// A machine whose process has this much resident memory.
     fn set_resident(root: &TempDir, mib: u64) {
@@ -103,7 +104,7 @@ mod tests {
     async fn telemetry_is_refused_above_the_soft_limit_and_taken_again_below() {
         let (root, account) = (TempDir::new().unwrap(), Account::new());
         set_resident(&root, 10);
-        let limiter = Arc::new(Limiter::new(config(), account.clone(), root.path().into()));
+        let limiter = Arc::new(Limiter::new(config(), account.clone(), root.path().into(), Base::unknown()));
         let settings = settings("memory_limiter");
         let sink = Sink::new();
         let processor = MemoryLimiter::new(&settings, limiter, sink.clone()).unwrap();
@@ -137,7 +138,7 @@ mod tests {
     async fn the_limit_stays_until_the_last_processor_of_an_id_has_stopped() {
         let (root, account) = (TempDir::new().unwrap(), Account::new());
         set_resident(&root, 10);
-        let limiter = Arc::new(Limiter::new(config(), account.clone(), root.path().into()));
+        let limiter = Arc::new(Limiter::new(config(), account.clone(), root.path().into(), Base::unknown()));
         let settings = settings("memory_limiter");
         let processors =
             [(); 3].map(|()| MemoryLimiter::new(&settings, limiter.clone(), Sink::new()).unwrap());
@@ -151,10 +152,27 @@ mod tests {
         assert_eq!(account.limit(), usize::MAX);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_the_allocator_keeps_is_no_base_when_the_configuration_changes_under_load() {
+        let (root, account, base) = (TempDir::new().unwrap(), Account::new(), Base::unknown());
+        let settings = settings("memory_limiter");
+        let mut limits = Vec::new();
+        for (resident, limit_mib) in [(10, 100), (70, 101), (5, 100)] {
+            set_resident(&root, resident);
+            let config = Config { limit_mib, ..config() };
+            let limiter = Limiter::new(config, account.clone(), root.path().into(), base.clone());
+            let processor = MemoryLimiter::new(&settings, Arc::new(limiter), Sink::new()).unwrap();
+            processor.start(host(&settings).0).await.unwrap();
+            limits.push((account.limit() >> 20, account.capacity() >> 20));
+            processor.shutdown(Instant::now()).await.unwrap();
+        }
+        assert_eq!(limits, [(52, 52), (53, 53), (56, 56)], "the least base counts");
+    }
+
     #[tokio::test]
     async fn without_figures_it_does_not_start() {
         let root = TempDir::new().unwrap();
-        let limiter = Arc::new(Limiter::new(config(), Account::new(), root.path().into()));
+        let limiter = Arc::new(Limiter::new(config(), Account::new(), root.path().into(), Base::unknown()));
         let settings = settings("memory_limiter");
         let processor = MemoryLimiter::new(&settings, limiter, Sink::new()).unwrap();
         let error = processor.start(host(&settings).0).await.unwrap_err();

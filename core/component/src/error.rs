@@ -131,6 +131,22 @@ impl ConsumeError {
         }
         Some(joined)
     }
+
+    /// Joins the errors of several parts of the same batch, each of which had an answer of its own.
+    ///
+    /// The whole is retryable when any part is: a client that hears that a retry cannot help gives up all that it sent,
+    /// and with it what was only late. The status is then one of a part that a retry may help. Returns `None` for no
+    /// errors.
+    pub fn join_parts(errors: impl IntoIterator<Item = ConsumeError>) -> Option<Self> {
+        let (mut permanent, retryable): (Vec<_>, Vec<_>) =
+            errors.into_iter().partition(ConsumeError::is_permanent);
+        let Some(class) = retryable.first().map(ConsumeError::class) else { return Self::join(permanent) };
+        for error in &mut permanent {
+            (error.code, error.details) = (None, Bytes::new());
+        }
+        let joined = Self::join(retryable.into_iter().chain(permanent))?;
+        Some(Self { class, ..joined })
+    }
 }
 
 /// Why a component could not be made from a valid configuration.
@@ -185,5 +201,22 @@ mod tests {
         assert_eq!(joined.code(), Code::ResourceExhausted);
         assert_eq!(joined.message(), "a; b; c");
         assert_eq!(ConsumeError::join([]), None);
+    }
+
+    #[test]
+    fn joined_parts_of_a_batch_are_retryable_if_any_is_and_show_no_status_that_says_otherwise() {
+        let bad = || ConsumeError::permanent("bad").with_code(Code::InvalidArgument).with_details("x".into());
+        let down = || ConsumeError::retryable("down");
+        for parts in [[bad(), down()], [down(), bad()]] {
+            let joined = ConsumeError::join_parts(parts).unwrap();
+            assert!(!joined.is_permanent());
+            assert_eq!((joined.code(), joined.message()), (Code::Unavailable, "down; bad"));
+            assert!(joined.details().is_empty());
+        }
+        let exhausted = down().with_code(Code::ResourceExhausted);
+        let joined = ConsumeError::join_parts([bad(), down(), exhausted]).unwrap();
+        assert_eq!(joined.code(), Code::ResourceExhausted);
+        assert_eq!(ConsumeError::join_parts([bad()]), Some(bad()));
+        assert_eq!(ConsumeError::join_parts([]), None);
     }
 }

@@ -108,7 +108,8 @@ impl Ticket {
             Keeper::Caller | Keeper::Waiting(_) => state.entry.entry.returned(items),
             Keeper::Memory | Keeper::Stored(..) => state.entry.entry.dropped(items, reason),
         }
-        state.error = ConsumeError::join(state.error.take().into_iter().chain([error.clone()]));
+        // A caller that shares a part with others hears its error, too: nobody knows whose items it carries.
+        state.error = ConsumeError::join_parts(state.error.take().into_iter().chain([error.clone()]));
     }
 
     /// The request stays on disk.

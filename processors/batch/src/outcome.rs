@@ -80,7 +80,7 @@ impl Outcomes {
     /// It keeps the list as short as the number of exports at a time, and ends a request of which a part has failed.
     pub(crate) fn settle(&mut self) -> Result<(), ConsumeError> {
         self.0.retain(|outcome| !matches!(outcome.answer(), Some(Ok(()))));
-        ConsumeError::join(self.0.iter().filter_map(|outcome| outcome.answer()?.clone().err()))
+        ConsumeError::join_parts(self.0.iter().filter_map(|outcome| outcome.answer()?.clone().err()))
             .map_or(Ok(()), Err)
     }
 
@@ -90,6 +90,6 @@ impl Outcomes {
         for outcome in self.0 {
             errors.extend(outcome.wait().await.err());
         }
-        ConsumeError::join(errors).map_or(Ok(()), Err)
+        ConsumeError::join_parts(errors).map_or(Ok(()), Err)
     }
 }

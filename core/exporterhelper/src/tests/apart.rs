@@ -9,7 +9,7 @@ use spanbridge_testkit::{block_on_paused, item_ids};
 
 use crate::apart::REFUSALS_MAX;
 use crate::limit::LIMIT_LIFETIME;
-use crate::testing::{Answer, Running, Scripted, refused, refuses_items, settle, too_large};
+use crate::testing::{Answer, Running, Scripted, refused, refuses_items, settle, too_large, unavailable};
 
 const QUEUE: &str = "{sending_queue: {num_consumers: 1}}";
 const BATCH: &str = "{sending_queue: {batch: {min_size: 100, flush_timeout: 1s}}}";
@@ -122,6 +122,23 @@ async fn without_a_queue_a_request_goes_back_whole_but_what_was_put_together_ups
     assert_eq!(to.ids(), [3, 4, 7, 8, 9, 10]);
     let balance = running.balance();
     assert_eq!((balance.delivered, balance.returned), (6, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_of_which_a_part_is_refused_and_another_not_delivered_is_to_be_sent_again() {
+    for bad in [&[0_u64], &[3]] {
+        let to = Scripted::new(move |_, batch| match refuses_items(bad)(0, batch) {
+            Answer::Ok => unavailable(),
+            answer => answer,
+        });
+        let running = Running::start(NO_QUEUE, &to).await;
+        let mut payload = running.payload(2);
+        payload.append(running.payload(2)).unwrap();
+        let error = running.exporter.consume(Batch::new(payload)).await.unwrap_err();
+        assert!(!error.is_permanent(), "{error}");
+        assert_eq!(error.code(), spanbridge_component::Code::Unavailable, "what the client acts by");
+        assert_eq!(running.balance().returned, 4);
+    }
 }
 
 #[tokio::test(start_paused = true)]

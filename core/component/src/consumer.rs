@@ -52,6 +52,16 @@ pub trait Consumer: Send + Sync {
     /// See [`ConsumeError`]. After an error the caller is still responsible for the batch.
     async fn consume(&self, batch: Batch) -> Result<(), ConsumeError>;
 
+    /// As [`Consumer::consume`], of what a former component of the same name held, for which nobody waits any more. Who
+    /// bounds what it holds lets this wait in line for room instead of refusing it, so that new telemetry does not get
+    /// ahead of it.
+    ///
+    /// # Errors
+    /// See [`ConsumeError`]. After an error the caller is still responsible for the batch.
+    async fn inherit(&self, batch: Batch) -> Result<(), ConsumeError> {
+        self.consume(batch).await
+    }
+
     /// What this consumer declares, everything behind it included. A reload may change it: whoever decides by it asks for
     /// each call.
     fn capabilities(&self) -> Capabilities {

@@ -18,7 +18,7 @@ use crate::backoff::Backoff;
 use crate::dead_letter::DeadLetters;
 use crate::delivery::{Delivery, interrupted};
 use crate::ending;
-use crate::lane::{Behind, Lane, Queue};
+use crate::lane::{Behind, Lane, Origin, Queue};
 use crate::limit::LearntLimit;
 use crate::memory::{MemoryQueue, Room, stopped};
 use crate::report::Reporter;
@@ -121,6 +121,17 @@ impl ExporterHelper {
             Queue::Stored(behind, StoredQueue::new(signal, config.sizer(), capacity, ledger, size))
         } else {
             Queue::Memory(behind, MemoryQueue::new(Room::new(capacity, size)))
+        })
+    }
+
+    /// The lane that takes a request now.
+    fn lane_for(&self, batch: &Batch) -> Result<&Lane, ConsumeError> {
+        if !self.is_open.load(Ordering::Relaxed) {
+            return Err(stopped());
+        }
+        let lane = self.lanes[batch.signal().index()].as_deref();
+        lane.ok_or_else(|| {
+            ConsumeError::permanent(format!("the exporter is not used for {}", batch.signal()))
         })
     }
 
@@ -272,13 +283,11 @@ impl Component for ExporterHelper {
 #[async_trait]
 impl Consumer for ExporterHelper {
     async fn consume(&self, batch: Batch) -> Result<(), ConsumeError> {
-        if !self.is_open.load(Ordering::Relaxed) {
-            return Err(stopped());
-        }
-        match &self.lanes[batch.signal().index()] {
-            Some(lane) => lane.consume(batch).await,
-            None => Err(ConsumeError::permanent(format!("the exporter is not used for {}", batch.signal()))),
-        }
+        self.lane_for(&batch)?.consume(batch, Origin::Caller).await
+    }
+
+    async fn inherit(&self, batch: Batch) -> Result<(), ConsumeError> {
+        self.lane_for(&batch)?.consume(batch, Origin::Predecessor).await
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -31,6 +31,15 @@ pub(crate) struct Lane {
     pub(crate) callers: TaskTracker,
 }
 
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Somebody who can be told that the queue is full.
+    Caller,
+    /// The exporter in whose place this one came. It has been acknowledged, so it waits in line for room.
+    Predecessor,
+}
+
 /// Where requests wait.
 pub(crate) enum Queue {
     /// Nowhere: the caller sends.
@@ -69,7 +78,7 @@ impl Behind {
 
 impl Lane {
     /// Takes a request; resolves when the caller is to be answered.
-    pub(crate) async fn consume(&self, batch: Batch) -> Result<(), ConsumeError> {
+    pub(crate) async fn consume(&self, batch: Batch, origin: Origin) -> Result<(), ConsumeError> {
         let (behind, stored) = match &self.queue {
             // Boxed, so that callers of a queue do not pay for its size.
             Queue::None => return Box::pin(self.send(batch)).await,
@@ -83,8 +92,11 @@ impl Lane {
         let items = batch.items();
         let entry = Unsettled::of_caller(self.ledger.take(self.signal, items));
         let queued = match (&self.queue, stored) {
-            (Queue::Memory(behind, queue), _) => self.push(behind, queue, batch, entry).await,
-            (_, Some(stored)) => stored.append(&batch, entry, behind.blocks).await.map(|()| None),
+            (Queue::Memory(behind, queue), _) => self.push(behind, queue, batch, entry, origin).await,
+            (_, Some(stored)) => {
+                let blocks = behind.blocks || origin == Origin::Predecessor;
+                stored.append(&batch, entry, blocks).await.map(|()| None)
+            }
             _ => Ok(None),
         };
         match queued {
@@ -115,8 +127,13 @@ impl Lane {
         queue: &MemoryQueue,
         mut batch: Batch,
         mut entry: Unsettled,
+        origin: Origin,
     ) -> Result<Option<oneshot::Receiver<Result<(), ConsumeError>>>, ConsumeError> {
-        let room = queue.room.take(behind.sizer.size(&batch.payload), behind.blocks).await?;
+        let size = behind.sizer.size(&batch.payload);
+        let room = match origin {
+            Origin::Caller => queue.room.take(size, behind.blocks).await?,
+            Origin::Predecessor => queue.room.inherit(size).await?,
+        };
         let (keeper, answer) = if behind.waits {
             let (answer, outcome) = oneshot::channel();
             (Keeper::Waiting(answer), Some(outcome))
@@ -268,5 +285,5 @@ pub(crate) fn future_sizes() -> [usize; 2] {
     fn size_of_result<F: Future>(_: impl FnOnce(&'static Lane, Batch) -> F) -> usize {
         size_of::<F>()
     }
-    [size_of_result(Lane::consume), size_of_result(Lane::send)]
+    [size_of_result(|lane, batch| lane.consume(batch, Origin::Caller)), size_of_result(Lane::send)]
 }

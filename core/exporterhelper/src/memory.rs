@@ -88,6 +88,12 @@ impl Room {
         Ok(Held { _permit: permit, size, taken: self.taken.clone() })
     }
 
+    /// Takes a place for what a predecessor held, when there is one: who waits here is served before those who do not
+    /// wait. What fitted there fits here, too: if it is larger than this room, it takes all of it.
+    pub(crate) async fn inherit(&self, size: u64) -> Result<Held, ConsumeError> {
+        self.take(size.min(self.capacity), true).await
+    }
+
     /// Refuses from now on, also those who wait.
     fn close(&self) {
         self.left.close();

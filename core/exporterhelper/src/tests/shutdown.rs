@@ -178,6 +178,38 @@ async fn a_successor_gets_the_requests_of_an_open_batch_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_inherited_waits_for_room_and_goes_before_what_comes_later() {
+    let to = Scripted::down();
+    let running = Running::start("{sending_queue: {queue_size: 2, num_consumers: 1}}", &to).await;
+    running.consume(1).await.unwrap();
+    running.consume(1).await.unwrap();
+    let heritage: Vec<_> = (0..3)
+        .map(|_| {
+            let (exporter, batch) = (running.exporter.clone(), running.batch(1));
+            tokio::spawn(async move { exporter.inherit(batch).await })
+        })
+        .collect();
+    settle().await;
+    assert!(heritage.iter().all(|call| !call.is_finished()));
+    to.does(|_, _| Answer::After(Duration::from_secs(1), Box::new(Answer::Ok)));
+    while !heritage.iter().all(tokio::task::JoinHandle::is_finished) {
+        assert!(running.consume(1).await.is_err(), "nothing gets ahead");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    to.wait_for_items(5).await;
+    assert_eq!(to.taken_ids().concat(), [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_inherited_is_taken_even_if_it_is_larger_than_the_queue() {
+    let to = Scripted::working();
+    let running = Running::start("{sending_queue: {sizer: items, queue_size: 2}}", &to).await;
+    assert!(running.consume(3).await.unwrap_err().is_permanent());
+    running.exporter.inherit(running.batch(3)).await.unwrap();
+    to.wait_for_items(3).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_for_the_outcome_hears_of_the_reload_and_has_its_request() {
     let to = Scripted::down();
     let running = Running::start("{sending_queue: {wait_for_result: true, num_consumers: 1}}", &to).await;

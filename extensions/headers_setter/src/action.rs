@@ -2,11 +2,10 @@
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use spanbridge_component::{AuthError, AuthValue, ClientAuthenticator, Context, async_trait};
 use spanbridge_config::Opaque;
 use spanbridge_transport::auth::credential_header;
-use spanbridge_transport::file_watch::read_text;
 
 use crate::config::{Action, Config, Header};
 
@@ -37,16 +36,7 @@ impl HeadersSetter {
     /// # Errors
     /// The first file that cannot be used.
     pub(crate) fn read_files(&self) -> Result<(), String> {
-        let values = self.steps.iter().map(|step| match &step.header.value_file {
-            Some(path) => {
-                let shown = path.display();
-                let text = read_text(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-                let text = text.trim();
-                credential_header(&step.header.key, text).map_err(|error| format!("{shown}: {error}"))?;
-                Ok(Some(Opaque::new(text)))
-            }
-            None => Ok(None),
-        });
+        let values = self.steps.iter().map(|step| step.header.value_of_file().transpose());
         let values = values.collect::<Result<Vec<_>, String>>()?;
         for (step, value) in self.steps.iter().zip(values) {
             *step.from_file.write().unwrap_or_else(PoisonError::into_inner) = value;
@@ -56,10 +46,26 @@ impl HeadersSetter {
 }
 
 impl Step {
-    /// The value for a request with this context; `None` if there is none.
-    fn value(&self, context: &Context) -> Result<Option<String>, AuthError> {
+    /// The header for a request with this context; `None` if there is no value for it.
+    fn pair(&self, context: &Context) -> Result<Option<(HeaderName, HeaderValue)>, AuthError> {
         let header = &self.header;
-        let found = if let Some(value) = &header.value {
+        let found = self.found(context)?.filter(|value| !value.is_empty());
+        let pair = match (found, &header.default_value) {
+            (Some(value), _) if header.is_binary_already() => as_it_is(&header.key, &value),
+            (Some(value), _) => credential_header(&header.key, &value),
+            (None, Some(value)) => credential_header(&header.key, value.expose()),
+            (None, None) => return Ok(None),
+        };
+        let pair = pair.map_err(|error| {
+            AuthError::refused(error, "a value from the client does not fit into a header")
+        })?;
+        Ok(Some(pair))
+    }
+
+    /// What the source of the header has; may be empty.
+    fn found(&self, context: &Context) -> Result<Option<String>, AuthError> {
+        let header = &self.header;
+        Ok(if let Some(value) = &header.value {
             Some(value.expose().to_owned())
         } else if let Some(name) = &header.from_context {
             one(context.metadata.values(name))?
@@ -72,9 +78,7 @@ impl Step {
         } else {
             let from_file = self.from_file.read().unwrap_or_else(PoisonError::into_inner);
             from_file.as_ref().map(|value| value.expose().to_owned())
-        };
-        let found = found.filter(|value| !value.is_empty());
-        Ok(found.or_else(|| header.default_value.as_ref().map(|value| value.expose().to_owned())))
+        })
     }
 
     fn apply(&self, context: &Context, headers: &mut HeaderMap) -> Result<(), AuthError> {
@@ -90,13 +94,20 @@ impl Step {
             Action::Update if !is_there => return Ok(()),
             _ => {}
         }
-        let Some(value) = self.value(context)? else { return Ok(()) };
-        let (name, value) = credential_header(key, &value).map_err(|error| {
-            AuthError::refused(error, "a value from the client does not fit into a header")
-        })?;
-        headers.insert(name, value);
+        if let Some((name, value)) = self.pair(context)? {
+            headers.insert(name, value);
+        }
         Ok(())
     }
+}
+
+/// A header with a value that is encoded already.
+fn as_it_is(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, _) = credential_header(name, "")?;
+    let mut value = HeaderValue::from_str(value)
+        .map_err(|_| format!("value of header \"{name}\" has characters that no header may hold"))?;
+    value.set_sensitive(true);
+    Ok((name, value))
 }
 
 /// The only value; which of several is meant cannot be known.
@@ -136,7 +147,6 @@ impl ClientAuthenticator for HeadersSetter {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
     use spanbridge_component::{AuthAttributes, Code, Metadata};
 
     use super::*;
@@ -151,7 +161,13 @@ mod tests {
 
     fn context() -> Context {
         Context {
-            metadata: Metadata::from_pairs([("Tenant", "acme"), ("two", "1"), ("two", "2"), ("bad", "a\nb")]),
+            metadata: Metadata::from_pairs([
+                ("Tenant", "acme"),
+                ("two", "1"),
+                ("two", "2"),
+                ("bad", "a\nb"),
+                ("id-bin", "AAH/"),
+            ]),
             auth: Some(Arc::new(
                 AuthAttributes::new()
                     .with("username", "me")
@@ -184,6 +200,27 @@ mod tests {
         let pairs: Vec<_> = headers.iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap())).collect();
         assert_eq!(pairs, ["x-fixed=fixed", "x-tenant=acme", "x-absent=nobody", "x-user=me"]);
         assert!(!setter.requires_transport_security());
+    }
+
+    #[tokio::test]
+    async fn binary_metadata_is_encoded_once() {
+        let from_context = |name: &str, key: &str| Header {
+            from_context: Some(name.into()),
+            default_value: Some(Opaque::new("default")),
+            ..header(key, Action::Upsert)
+        };
+        let setter = setter(vec![
+            from_context("id-bin", "x-id-Bin"),
+            from_context("id-bin", "x-id"),
+            from_context("tenant", "x-tenant-bin"),
+            from_context("absent-bin", "x-absent-bin"),
+        ]);
+        let mut headers = HeaderMap::new();
+        run(&setter, &mut headers).await.unwrap();
+        let pairs: Vec<_> = headers.iter().map(|(n, v)| format!("{n}={}", v.to_str().unwrap())).collect();
+        // `acme` and `default` are no base64 yet.
+        assert_eq!(pairs, ["x-id-bin=AAH/", "x-id=AAH/", "x-tenant-bin=YWNtZQ", "x-absent-bin=ZGVmYXVsdA"]);
+        assert!(headers.values().all(HeaderValue::is_sensitive));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use spanbridge_component::{ComponentId, Problems, Role, Validate};
 use spanbridge_config::Opaque;
 use spanbridge_transport::auth::credential_header;
+use spanbridge_transport::file_watch::read_text;
 
 /// Configuration of the `headers_setter` extension (reference: contrib-components, D.4).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -87,10 +88,35 @@ impl Validate for Header {
             problems.warn_at("action", "no action is given: upsert is done");
         }
         self.validate_source(problems);
+        // What is wrong with the key is said above.
+        let is_used = self.action != Some(Action::Delete) && credential_header(&self.key, "").is_ok();
+        if is_used && let Some(Err(error)) = self.value_of_file() {
+            problems.error_at("value_file", error);
+        }
     }
 }
 
 impl Header {
+    /// What the file holds, if there is one, without the space around it.
+    ///
+    /// # Errors
+    /// If it cannot be read, or no header may hold it; the error names the file.
+    pub(crate) fn value_of_file(&self) -> Option<Result<Opaque, String>> {
+        let path = self.value_file.as_ref()?;
+        let value = read_text(path).and_then(|text| {
+            credential_header(&self.key, text.trim())?;
+            Ok(Opaque::new(text.trim()))
+        });
+        Some(value.map_err(|error| format!("cannot use \"{}\": {error}", path.display())))
+    }
+
+    /// Whether the client's value is in base64 already, as binary metadata stays in the context, and goes into a header
+    /// that is binary as well.
+    pub(crate) fn is_binary_already(&self) -> bool {
+        let is_binary = |name: &str| name.to_ascii_lowercase().ends_with("-bin");
+        is_binary(&self.key) && self.from_context.as_deref().is_some_and(is_binary)
+    }
+
     fn validate_source(&self, problems: &mut Problems) {
         let sources = [
             ("value", self.value.is_some()),
@@ -135,6 +161,12 @@ mod tests {
             ("headers_setter/no_action", Some("upsert is done")),
             ("headers_setter/reserved", Some("reserved for the protocol")),
             ("headers_setter/bad_value", Some("has characters that no header may hold")),
+            ("headers_setter/no_file", Some("cannot use \"/no/such/file\": ")),
+            (
+                "headers_setter/bad_file",
+                Some("cannot use \"testdata/two_lines\": value of header \"x-token\""),
+            ),
+            ("headers_setter/deleted", Some("has no effect: the header is deleted")),
         ] {
             let node = document.root().get(id).unwrap().clone();
             let (config, found) = document.decode_and_validate::<Config>(&node, &[id], &[]).into_parts();

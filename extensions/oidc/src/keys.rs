@@ -7,8 +7,10 @@ use serde_json::{Map, Value};
 use crate::algorithm::{Algorithm, PublicKey};
 use crate::json;
 
-/// Keys of one set; each may have to be tried for a token that names none.
+/// Keys of one set.
 const KEYS_MAX: usize = 64;
+/// Keys that are tried for one token. Anybody can send one that names no key, and each try is a verification.
+const TRIED_MAX: usize = 8;
 
 /// The keys of an issuer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,8 +66,8 @@ impl KeySet {
         self.keys.len()
     }
 
-    /// Judges a signature; `id` is the key that the token names. With `any_id` all keys are tried whatever they are
-    /// called.
+    /// Judges a signature; `id` is the key that the token names. With `any_id` the others are tried after it, whatever they
+    /// are called.
     pub(crate) fn verify(
         &self,
         id: Option<&str>,
@@ -74,15 +76,16 @@ impl KeySet {
         message: &[u8],
         signature: &[u8],
     ) -> Verdict {
-        let mut named =
-            self.keys.iter().filter(|key| any_id || id.is_none() || key.id.as_deref() == id).peekable();
-        if named.peek().is_none() {
+        let is_named = |key: &&Key| id.is_none() || key.id.as_deref() == id;
+        let others = self.keys.iter().filter(|key| any_id && !is_named(key));
+        let mut candidates = self.keys.iter().filter(is_named).chain(others).peekable();
+        if candidates.peek().is_none() {
             return Verdict::UnknownKey;
         }
-        let right = named.any(|key| {
-            key.algorithm.is_none_or(|only| only == algorithm)
-                && key.public.verify(algorithm, message, signature)
-        });
+        let right = candidates
+            .filter(|key| key.algorithm.is_none_or(|only| only == algorithm) && key.public.fits(algorithm))
+            .take(TRIED_MAX)
+            .any(|key| key.public.verify(algorithm, message, signature));
         match (right, id) {
             (true, _) => Verdict::Right,
             // A token that names no key may be of one that is not here yet.
@@ -134,6 +137,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::signing::{Signer, jwks};
 
     #[test]
     fn keys_that_cannot_sign_here_are_left_out() {
@@ -157,6 +161,29 @@ mod tests {
             assert_eq!(KeySet::parse(both.as_bytes()).unwrap().len(), 1, "{bad}");
             let alone = format!(r#"{{"keys":[{bad}]}}"#);
             assert!(KeySet::parse(alone.as_bytes()).unwrap_err().contains("no supported keys"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn few_keys_are_tried_for_a_token_and_the_one_it_names_is_the_first() {
+        let names: Vec<_> = (0..=TRIED_MAX).map(|number| number.to_string()).collect();
+        let signers: Vec<_> = names.iter().map(|name| Signer::new(name)).collect();
+        let keys = KeySet::parse(jwks(&signers.iter().collect::<Vec<_>>()).as_bytes()).unwrap();
+        for (by, id, any_id, expected) in [
+            (TRIED_MAX - 1, None, true, Verdict::Right),
+            (TRIED_MAX, None, true, Verdict::Wrong),
+            (TRIED_MAX, None, false, Verdict::UnknownKey),
+            (TRIED_MAX, Some("8"), true, Verdict::Right),
+            (TRIED_MAX, Some("8"), false, Verdict::Right),
+            (TRIED_MAX, Some("absent"), true, Verdict::Wrong),
+            (0, Some("absent"), true, Verdict::Right),
+            (0, Some("absent"), false, Verdict::UnknownKey),
+        ] {
+            let token = signers[by].token_of(r#"{"alg":"ES256"}"#, "{}");
+            let (message, signature) = token.rsplit_once('.').unwrap();
+            let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+            let verdict = keys.verify(id, any_id, Algorithm::Es256, message.as_bytes(), &signature);
+            assert_eq!(verdict, expected, "{by} {id:?} {any_id}");
         }
     }
 

@@ -13,6 +13,10 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// The largest pause that is reckoned with.
 const PAUSE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// The longest pause that a destination can ask for. It holds a consumer of the queue, and where retries never end nothing
+/// else bounds it: one wrong answer must not stop a queue on disk for longer.
+const ASKED_MAX: Duration = Duration::from_secs(3600);
+
 /// `retry_on_failure`, ready to be used.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
@@ -116,7 +120,8 @@ impl Trials {
         caller: Option<Instant>,
     ) -> Result<Duration, GivenUp> {
         self.failures = self.failures.saturating_add(1);
-        let pause = backoff.pause(self.failures).max(asked.unwrap_or_default()).clamp(PAUSE_MIN, PAUSE_MAX);
+        let asked = asked.unwrap_or_default().min(ASKED_MAX);
+        let pause = backoff.pause(self.failures).max(asked).clamp(PAUSE_MIN, PAUSE_MAX);
         if backoff.time_max.is_some_and(|max| self.elapsed().saturating_add(pause) > max) {
             return Err(GivenUp::NoTimeLeft);
         }
@@ -175,6 +180,17 @@ mod tests {
         assert_eq!(fresh().next(&backoff, Some(seconds(1)), None), Ok(seconds(5)));
         let deadline = Some(Instant::now() + seconds(4));
         assert_eq!(fresh().next(&backoff, None, deadline), Err(GivenUp::DeadlineTooSoon));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_answer_of_the_destination_does_not_stop_a_queue_on_disk() {
+        let config = RetryConfig { randomization_factor: 0.0, ..RetryConfig::default() };
+        let backoff = Backoff::new(&config, true).unwrap();
+        assert_eq!(fresh().next(&backoff, Some(Duration::MAX), None), Ok(ASKED_MAX));
+        let slow = Written::from_secs(2 * 3600);
+        let config = RetryConfig { initial_interval: slow, max_interval: slow, ..config };
+        let backoff = Backoff::new(&config, true).unwrap();
+        assert_eq!(fresh().next(&backoff, None, None), Ok(2 * ASKED_MAX), "the configuration is meant");
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,10 @@ const KEPT_BYTES_MAX: u64 = 64 << 20;
 const BUFFER_BYTES: usize = 64 << 10;
 /// What stands between a segment's name and the offset of the damage.
 const DAMAGED: &str = ".damaged-";
+/// The end of the name of a copy that is not complete.
+const PARTIAL: &str = ".partial";
+/// Copies of one place. The numbers of segments begin anew when a log is empty, so there may be several.
+const COPIES_MAX: usize = 100;
 
 /// Reports and keeps damaged bytes.
 pub(crate) struct Damage<'a> {
@@ -31,7 +35,7 @@ impl<'a> Damage<'a> {
         let name = format!("{segment}{DAMAGED}{}", range.start);
         let result = copy(self.files.disk(), file, range, &name);
         let (kept, done) = match &result {
-            Ok(Kept::File) => (self.files.disk().folder().join(&name).display().to_string(), true),
+            Ok(Kept::File(name)) => (self.files.disk().folder().join(name).display().to_string(), true),
             Ok(Kept::Zeros) => ("nowhere: all bytes are zero".to_owned(), true),
             Ok(Kept::TooMuch) => (format!("nowhere: {KEPT_BYTES_MAX} bytes are kept already"), true),
             Err(error) => (format!("nowhere: {error}"), false),
@@ -69,7 +73,8 @@ pub(crate) fn cover(file: &dyn DiskFile, range: &Range<u64>, salt: Option<u64>) 
 }
 
 enum Kept {
-    File,
+    /// Of this name.
+    File(String),
     Zeros,
     TooMuch,
 }
@@ -78,20 +83,56 @@ fn copy(disk: &dyn Disk, file: &dyn DiskFile, range: &Range<u64>, name: &str) ->
     if is_zero(file, range)? {
         return Ok(Kept::Zeros);
     }
+    let Some((name, is_there)) = find_name(disk, file, range, name)? else { return Ok(Kept::TooMuch) };
+    if is_there {
+        return Ok(Kept::File(name));
+    }
+    let partial = format!("{name}{PARTIAL}");
+    // Of a process that ended while it wrote it.
+    let _ = disk.remove(&partial);
     if kept_bytes(disk).saturating_add(range.end - range.start) > KEPT_BYTES_MAX {
         return Ok(Kept::TooMuch);
     }
-    let copy = match disk.create(name) {
-        Ok(copy) => copy,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(Kept::File),
-        Err(error) => return Err(error),
-    };
+    let copy = disk.create(&partial)?;
     let written = each_chunk(file, range, |chunk, at| copy.write_at(chunk, at - range.start).map(|()| true));
-    let result = written.and_then(|_| copy.sync());
-    if result.is_err() {
-        let _ = disk.remove(name);
+    let named = written.and_then(|_| copy.sync()).and_then(|()| disk.rename(&partial, &name));
+    if let Err(error) = named {
+        let _ = disk.remove(&partial);
+        return Err(error);
     }
-    result.map(|()| Kept::File)
+    disk.sync_folder()?;
+    Ok(Kept::File(name))
+}
+
+/// The name for a copy of `range`, and whether that is there already; `None` if too many others are.
+fn find_name(
+    disk: &dyn Disk,
+    file: &dyn DiskFile,
+    range: &Range<u64>,
+    name: &str,
+) -> io::Result<Option<(String, bool)>> {
+    for copy in 1..=COPIES_MAX {
+        let name = if copy == 1 { name.to_owned() } else { format!("{name}-{copy}") };
+        match disk.open(&name) {
+            Ok(kept) if is_copy(&*kept, file, range)? => return Ok(Some((name, true))),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some((name, false))),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Whether `kept` has what `range` of `file` has: damage that could not be covered is found again.
+fn is_copy(kept: &dyn DiskFile, file: &dyn DiskFile, range: &Range<u64>) -> io::Result<bool> {
+    if kept.bytes()? != range.end - range.start {
+        return Ok(false);
+    }
+    let mut buffer = vec![0; BUFFER_BYTES];
+    each_chunk(file, range, |chunk, at| {
+        let read = kept.read_at(&mut buffer[..chunk.len()], at - range.start)?;
+        Ok(buffer[..read] == *chunk)
+    })
 }
 
 fn is_zero(file: &dyn DiskFile, range: &Range<u64>) -> io::Result<bool> {

@@ -126,10 +126,9 @@ fn open(
     owner: &StorageOwner,
     opening: &Opening,
 ) -> Result<FileLog, StorageError> {
-    let is_new = !folder.is_dir();
     make_folder(&folder, permissions).map_err(|error| failure("create", &folder, &error))?;
-    if is_new
-        && opening.options.fsync
+    // Also if it was there already: it may be of a process that ended before it came to this.
+    if opening.options.fsync
         && let Some(directory) = folder.parent()
     {
         let sync = |path: &Path| fs::File::open(path).and_then(|folder| folder.sync_all());

@@ -124,6 +124,31 @@ async fn damaged_bytes_are_set_aside_as_they_were() {
     assert_eq!(drain_all(&log).await, [0, 1, 2, 4, 5, 6, 7, 8, 9]);
 }
 
+/// Segment numbers begin anew when a log is empty, and a process may end while it sets bytes aside.
+#[tokio::test]
+async fn damaged_bytes_are_set_aside_beside_those_of_an_earlier_damage_and_only_once() {
+    let folder = tempfile::tempdir().unwrap();
+    filled(folder.path(), 10).await;
+    let segment = &files(folder.path(), SEGMENTS)[0];
+    let mut bytes = fs::read(segment).unwrap();
+    let place = places(&bytes)[3].0.clone();
+    bytes[place.start + 100] ^= 0xFF;
+    let aside = format!("{}.damaged-{}", segment.display(), place.start);
+    let (second, partial) = (format!("{aside}-2"), format!("{aside}-2.partial"));
+    fs::write(&aside, b"other bytes").unwrap();
+    fs::write(&partial, b"half of").unwrap();
+    for _ in 0..2 {
+        // As if what was set aside could not be covered: the next process finds the same.
+        fs::write(segment, &bytes).unwrap();
+        let log = open(small_segments(folder.path())).await;
+        assert_eq!(log.usage().damaged, 1);
+        log.close().await;
+        assert_eq!(fs::read(&aside).unwrap(), b"other bytes");
+        assert_eq!(fs::read(&second).unwrap(), bytes[place.clone()]);
+        assert_eq!(files(folder.path(), DAMAGED).len(), 2);
+    }
+}
+
 #[tokio::test]
 async fn damage_while_the_log_is_open_is_skipped_and_counted() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use spanbridge_component::{LogUsage, Note, Position, Record, StorageError, StorageErrorKind};
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
@@ -15,6 +15,8 @@ use crate::state::{Append, Change, Filled, Next, Recent, Segment, State, Work};
 const APPENDS_WAITING_MAX: usize = 1024;
 /// Removals and notes that may wait for the writer before those who make them wait, too.
 const CHANGES_WAITING_MAX: usize = 1024;
+/// How soon the newest records leave memory that somebody needs. A queue that keeps up has taken them before.
+const RELIEVE_EVERY: Duration = Duration::from_millis(100);
 
 /// A log between those who use it.
 pub(crate) struct Shared {
@@ -176,18 +178,6 @@ impl Shared {
         self.arrived.notify_one();
     }
 
-    /// Whether any of the newest records is in memory.
-    pub(crate) fn has_recent(&self) -> bool {
-        !self.state().recent.is_empty()
-    }
-
-    /// Lets the newest records go if somebody needs their memory: they are on disk.
-    pub(crate) fn relieve(&self) {
-        if self.memory.is_needed() {
-            self.state().keep_recent(0);
-        }
-    }
-
     /// Nothing more is appended to segment `number`.
     pub(crate) fn seal(&self, number: u64) {
         let mut state = self.state();
@@ -228,6 +218,30 @@ impl Shared {
     pub(crate) fn filled(&self, filled: Filled) {
         self.state().filled(filled);
         self.work.notify_one();
+    }
+}
+
+/// When the writer looks whether the newest records are to leave memory: who waits for memory does not call for it.
+#[derive(Default)]
+pub(crate) struct Relief(Option<Instant>);
+
+impl Relief {
+    /// `None` while no record is in memory.
+    pub(crate) fn at(&self) -> Option<Instant> {
+        self.0
+    }
+
+    /// Looks, if it is time.
+    pub(crate) fn look(&mut self, shared: &Shared) {
+        let now = Instant::now();
+        if self.0.is_some_and(|at| at > now) {
+            return;
+        }
+        if self.0.is_some() && shared.memory.is_needed() {
+            shared.state().keep_recent(0);
+        }
+        let has_recent = !shared.state().recent.is_empty();
+        self.0 = has_recent.then(|| now + RELIEVE_EVERY);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::format::{
 };
 use crate::lock::FolderLock;
 use crate::names::segment_name;
-use crate::shared::Shared;
+use crate::shared::{Relief, Shared};
 use crate::state::{Append, Change, Recent};
 
 /// A segment is closed before it grows beyond this; a larger record has one of its own. Space is freed in these steps.
@@ -24,9 +24,6 @@ const SEGMENT_BYTES_MAX: u64 = 32 << 20;
 const SEGMENTS_OF_A_LIMITED_LOG: u64 = 8;
 /// With `fsync`, how long a removal may stay unsynced: what a power loss can bring back.
 const REMOVALS_SYNC_EVERY: Duration = Duration::from_secs(1);
-
-/// How soon the newest records leave memory that somebody needs. A queue that keeps up has taken them before.
-const RELIEVE_EVERY: Duration = Duration::from_millis(100);
 
 /// How a log is written.
 #[derive(Debug, Clone, Copy)]
@@ -57,8 +54,7 @@ pub(crate) struct Writer {
     /// Segments were deleted and the folder was not synced.
     folder_unsynced: bool,
     sync_at: Option<Instant>,
-    /// When to look whether the newest records are to leave memory.
-    relieve_at: Option<Instant>,
+    relief: Relief,
     reported: Reported,
     _lock: FolderLock,
 }
@@ -114,7 +110,7 @@ impl Writer {
             unsynced: BTreeSet::new(),
             folder_unsynced: false,
             sync_at: None,
-            relieve_at: None,
+            relief: Relief::default(),
             reported: Reported::default(),
             _lock: lock,
         }
@@ -123,30 +119,19 @@ impl Writer {
     /// Works until the log is closed and everything accepted is written.
     pub(crate) fn run(mut self) {
         loop {
-            let wake_at = self.sync_at.into_iter().chain(self.relieve_at).min();
+            let wake_at = self.sync_at.into_iter().chain(self.relief.at()).min();
             let work = self.shared.work(wake_at);
             self.change(work.changes);
             self.delete(work.dead);
             let ends = work.closed && work.appends.is_empty();
             self.append(work.appends);
-            self.relieve();
+            self.relief.look(&self.shared);
             if ends || self.sync_at.is_some_and(|at| at <= Instant::now()) {
                 self.sync_changes();
             }
             if ends {
                 return;
             }
-        }
-    }
-
-    fn relieve(&mut self) {
-        let now = Instant::now();
-        if self.relieve_at.is_some_and(|at| at <= now) {
-            self.shared.relieve();
-            self.relieve_at = None;
-        }
-        if self.relieve_at.is_none() && self.shared.has_recent() {
-            self.relieve_at = Some(now + RELIEVE_EVERY);
         }
     }
 

@@ -31,6 +31,7 @@ pub(crate) struct Recorder {
     used: Arc<Mutex<BTreeMap<String, String>>>,
     running: Arc<Mutex<Vec<String>>>,
     gate: Arc<Semaphore>,
+    makes_no_more: Arc<AtomicBool>,
     settings: Arc<Mutex<BTreeMap<String, Settings>>>,
 }
 
@@ -196,6 +197,7 @@ impl Default for Recorder {
             used: Arc::default(),
             running: Arc::default(),
             gate: Arc::new(Semaphore::new(0)),
+            makes_no_more: Arc::default(),
         }
     }
 }
@@ -232,6 +234,11 @@ impl Recorder {
         self.gate.close();
     }
 
+    /// From now on no component can be made.
+    pub(crate) fn make_no_more(&self) {
+        self.makes_no_more.store(true, Ordering::Relaxed);
+    }
+
     fn stopped(&self, name: &str) {
         let mut running = self.running.lock().unwrap();
         let place = running.iter().position(|n| n == name).unwrap();
@@ -248,7 +255,7 @@ impl Recorder {
         let name = format!("{}{pipeline}", settings.id);
         self.push(format!("create {name}"));
         self.settings.lock().unwrap().insert(name.clone(), settings.clone());
-        if config.create == Act::Fail {
+        if config.create == Act::Fail || self.makes_no_more.load(Ordering::Relaxed) {
             return Err(BuildError("create fails".into()));
         }
         let (held, is_running) = (Mutex::default(), AtomicBool::new(false));

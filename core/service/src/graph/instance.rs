@@ -215,6 +215,10 @@ impl<C: Consumer + ?Sized> Consumer for Door<C> {
         Entered { span: &self.span, call: self.inner.consume(batch) }.await
     }
 
+    async fn inherit(&self, batch: Batch) -> Result<(), ConsumeError> {
+        Entered { span: &self.span, call: self.inner.inherit(batch) }.await
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }

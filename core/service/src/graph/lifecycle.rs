@@ -78,7 +78,7 @@ impl Graph {
         let end = Instant::now() + timeout;
         let running = self.layout.nodes.values().filter(|node| node.instance.is_running()).cloned().collect();
         let stages = self.layout.stop_order(running);
-        let mut shares = stages.len() + usize::from(!self.winding.is_empty());
+        let mut shares = stages.len() + usize::from(self.is_winding());
         let mut failures = Vec::new();
         let mut is_in_extensions = false;
         for (index, stage) in stages.iter().enumerate() {
@@ -86,20 +86,29 @@ impl Graph {
                 is_in_extensions = true;
                 tracing::info!("Stopping extensions...");
             }
-            if (index == 1 || !is_receivers(stage)) && !self.winding.is_empty() {
+            if (index == 1 || !is_receivers(stage)) && self.is_winding() {
                 self.finish_winding(share(end, shares), &mut failures).await;
                 shares -= 1;
             }
             failures.extend(stop_stage(stage, share(end, shares)).await);
             shares -= 1;
         }
+        failures.extend(self.heirs.finish(end).await);
         let accounts = self.shared.books.close();
         ShutdownReport { failures, accounts }
     }
 
-    /// Waits for what earlier reloads took out, and gives up what has not ended by `deadline`.
+    /// Whether something that earlier reloads took out has not ended, or has left something that is not handed over.
+    fn is_winding(&self) -> bool {
+        !self.winding.is_empty() || !self.heirs.is_idle()
+    }
+
+    /// Waits for what earlier reloads took out and for what that left behind, and gives up what has not ended, and what was
+    /// not handed over, by `deadline`.
     async fn finish_winding(&mut self, deadline: Instant, failures: &mut Vec<Failure>) {
-        while let Ok(Some(ended)) = timeout_at(deadline, self.winding.join_next()).await {
+        // What ends late leaves time to hand over what it held.
+        let ended_by = share(deadline, 2);
+        while let Ok(Some(ended)) = timeout_at(ended_by, self.winding.join_next()).await {
             failures.extend(ended.into_iter().flatten());
         }
         if !self.winding.is_empty() {
@@ -108,6 +117,7 @@ impl Graph {
             );
             self.winding.shutdown().await;
         }
+        failures.extend(self.heirs.finish(deadline).await);
     }
 }
 

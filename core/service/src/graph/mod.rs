@@ -4,6 +4,7 @@ mod diff;
 mod entry;
 mod exchange;
 mod gate;
+mod heirs;
 mod instance;
 mod key;
 mod layout;
@@ -19,7 +20,6 @@ pub use layout::CreateError;
 pub use lifecycle::{Failure, ShutdownReport, StartFailure};
 pub use reload::{Changes, ReloadError};
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,7 @@ use crate::status::StatusBoard;
 pub(crate) use key::Key;
 pub(crate) use topology::Topology;
 
+use heirs::Heirs;
 use layout::{Entries, Layout, Nodes};
 use node::Node;
 
@@ -46,8 +47,8 @@ pub(crate) struct Graph {
     shared: Shared,
     /// Components that reloads took out and that still end.
     winding: JoinSet<Vec<Failure>>,
-    /// Components to which those hand over what they hold. May name some that have got it all.
-    heirs: BTreeSet<Key>,
+    /// Who gets what those hold.
+    heirs: Heirs,
 }
 
 /// What every component of the process shares.
@@ -68,9 +69,10 @@ impl Graph {
         books: Books,
     ) -> Result<Self, CreateError> {
         let draining = CancellationToken::new();
+        let heirs = Heirs::new(books.clone());
         let shared = Shared { environment, board: board.clone(), books, draining };
         let layout = Layout::build(Arc::new(config), &shared, &Nodes::new(), &Entries::new())?;
         layout.connect(&gate::Gates::default());
-        Ok(Self { layout, shared, winding: JoinSet::new(), heirs: BTreeSet::new() })
+        Ok(Self { layout, shared, winding: JoinSet::new(), heirs })
     }
 }

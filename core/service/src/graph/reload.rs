@@ -1,12 +1,11 @@
 //! From one configuration to the next, by what is different.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use spanbridge_component::Kind;
 
-use super::exchange::{Exchange, Held, Order, WindUp};
+use super::exchange::{Exchange, Order, WindUp};
 use super::layout::{CreateError, Layout, Nodes};
 use super::plan::Plan;
 use super::{Graph, Key, Node, StartFailure, diff};
@@ -57,11 +56,11 @@ impl Graph {
         let kept = diff::unchanged(&self.layout, &config, &Plan::of(&config));
         let next = Layout::build(config, &self.shared, &kept, &self.layout.entries)?;
         let changes = Changes::between(&self.layout, &next);
-        self.await_heirs(&next).await;
+        self.await_heirs(&next, timeout).await;
         let mut exchange = Exchange::default();
         match self.forward(&next, &mut exchange, timeout).await {
             Ok(()) => {
-                self.commit(next, exchange, timeout).await;
+                self.commit(next, timeout).await;
                 Ok(changes)
             }
             Err(failure) => match self.back(next, exchange, timeout).await {
@@ -95,7 +94,8 @@ impl Graph {
         let old = self.layout.nodes.iter();
         let out = old.filter(|(key, _)| goes_first(key)).map(|(_, node)| node.clone()).collect();
         exchange.start(&ahead, next).await?;
-        exchange.run(Order { target: next, source: &mut self.layout, out, fresh, timeout }).await
+        let (source, heirs) = (&mut self.layout, &mut self.heirs);
+        exchange.run(Order { target: next, source, heirs, out, fresh, timeout }).await
     }
 
     /// Goes back from a reload that failed half-way: what it started ends, what it stopped is made anew.
@@ -115,29 +115,37 @@ impl Graph {
             .collect();
         let mut entries = next.entries.clone();
         entries.extend(std::mem::take(&mut self.layout.entries));
-        let former = Layout::build(self.layout.config.clone(), &self.shared, &running, &entries)
-            .map_err(|error| error.to_string())?;
+        let former = Layout::build(self.layout.config.clone(), &self.shared, &running, &entries);
         drop(entries);
+        let former = match former {
+            Ok(former) => former,
+            Err(error) => {
+                // What had come already has taken telemetry.
+                self.wind_up(next.stop_order(exchange.started), timeout).await;
+                return Err(error.to_string());
+            }
+        };
         let fresh = former.start_order().into_iter().filter(|node| !is_running(node)).collect();
         let out = std::mem::take(&mut exchange.started);
-        let order = Order { target: &former, source: &mut next, out, fresh, timeout };
+        let heirs = &mut self.heirs;
+        let order = Order { target: &former, source: &mut next, heirs, out, fresh, timeout };
         let outcome = exchange.run(order).await;
         self.layout = former;
-        outcome.map_err(|failure| failure.to_string())?;
-        self.wind_up(Vec::new(), exchange.held, timeout).await;
-        Ok(())
+        outcome.map_err(|failure| failure.to_string())
     }
 
-    /// Waits, if something goes to which an earlier reload still hands over, until that is done, which is bounded.
-    async fn await_heirs(&mut self, next: &Layout) {
-        let goes = |key: &Key| !diff::is_in_both(&self.layout, next, key);
-        if self.heirs.iter().any(goes) {
+    /// Waits, if a name goes for which something is still held, until its component has it and can drain it, but not longer
+    /// than `timeout` after everything has ended that earlier reloads took out, which is bounded. One that is only
+    /// replaced is not waited for: what is held goes to the next.
+    async fn await_heirs(&mut self, next: &Layout, timeout: Duration) {
+        if self.heirs.any_leaves(next) {
             while self.winding.join_next().await.is_some() {}
+            self.heirs.await_leaving(next, timeout).await;
         }
     }
 
     /// Makes `next` the graph, and ends in the background what it does not have.
-    async fn commit(&mut self, next: Layout, exchange: Exchange, timeout: Duration) {
+    async fn commit(&mut self, next: Layout, timeout: Duration) {
         let is_gone = |(key, node): &(&Key, &Arc<Node>)| {
             !diff::is_in_both(&self.layout, &next, key) && node.instance.is_running()
         };
@@ -145,25 +153,23 @@ impl Graph {
         let stages = self.layout.stop_order(gone);
         self.layout = next;
         self.shared.books.forget_idle(&|owner| self.layout.owns(owner));
-        self.wind_up(stages, exchange.held, timeout).await;
+        self.heirs.forget(&self.layout);
+        self.wind_up(stages, timeout).await;
     }
 
-    /// Ends components in the background, and gives what they hold, and `held`, to those of their name in the graph.
-    async fn wind_up(&mut self, stages: Vec<Vec<Arc<Node>>>, held: Held, timeout: Duration) {
+    /// Ends components in the background; what they hold goes to those of their name in the graph.
+    async fn wind_up(&mut self, stages: Vec<Vec<Arc<Node>>>, timeout: Duration) {
         while self.winding.try_join_next().is_some() {}
         if self.winding.len() >= WINDING_MAX {
             self.winding.join_next().await;
         }
-        if self.winding.is_empty() {
-            self.heirs.clear();
-        }
-        let keys = stages.iter().flatten().map(|node| node.key()).chain(held.keys());
-        let heir = |key: &Key| Some((key.clone(), self.layout.nodes.get(key)?.door()?));
-        let successors: BTreeMap<_, _> = keys.filter_map(heir).collect();
-        self.heirs.extend(successors.keys().cloned());
-        let wind_up = WindUp { stages, held, successors, books: self.shared.books.clone() };
-        if !wind_up.is_empty() {
-            self.winding.spawn(wind_up.run(timeout));
+        let mut heir = |node: &Arc<Node>| {
+            let door = self.layout.nodes.get(node.key())?.door()?;
+            Some((node.key().clone(), self.heirs.enter(node.key(), Some(door))))
+        };
+        let heirs = stages.iter().flatten().filter_map(&mut heir).collect();
+        if !stages.is_empty() {
+            self.winding.spawn(WindUp { stages, heirs }.run(timeout));
         }
     }
 }

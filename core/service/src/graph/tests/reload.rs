@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use spanbridge_component::ledger::Balance;
 use spanbridge_component::{Consumer, Kind, PipelineId, Signal};
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::TIMEOUT;
 use crate::books::Books;
@@ -40,6 +41,9 @@ impl Run {
         while let Some(ended) = self.graph.winding.join_next().await {
             assert_eq!(ended.unwrap(), []);
         }
+        while !self.graph.heirs.is_idle() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     fn entrance(&self, signal: Signal) -> Arc<dyn Consumer> {
@@ -57,6 +61,25 @@ impl Run {
             yield_now().await;
         }
         call
+    }
+
+    /// Sends in some items, one by one.
+    async fn feed(&self, items: usize) {
+        for _ in 0..items {
+            self.entrance(Signal::Traces).consume(batch(Signal::Traces)).await.unwrap();
+        }
+        self.recorder.take();
+    }
+
+    /// How many batches the exporter was offered since the last look.
+    fn offered(&self) -> usize {
+        self.recorder.take().iter().filter(|event| *event == "consume traces out").count()
+    }
+
+    /// The books of the exporter.
+    fn balance(&self) -> Balance {
+        let mut accounts = self.books.accounts().into_iter();
+        accounts.find(|account| account.owner.to_string() == "\"out\" exporter").unwrap().balance
     }
 
     fn node(&self, kind: Kind, id: &str, pipeline: Option<&str>) -> usize {
@@ -305,8 +328,115 @@ async fn what_a_successor_does_not_take_is_reported_and_booked_as_dropped() {
     assert_eq!(balance.dropped.get("not_handed_over"), Some(&1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_successor_may_take_hours_and_is_offered_several_batches_at_a_time() {
+    for exporter in ["{hold: true}", "{hold: true, storage: ext}"] {
+        let mut run = Run::of(&line("", exporter, "")).await;
+        run.feed(25).await;
+        run.reload(&line("", &exporter.replace("hold: true", "consume: hang"), "")).await.unwrap();
+        sleep(Duration::from_secs(3600)).await;
+        assert_eq!((run.offered(), run.balance().held), (10, 25));
+        run.recorder.open_gate();
+        run.settle().await;
+        assert_eq!((run.offered(), run.balance().held, run.balance().dropped_total()), (15, 0, 0));
+        assert!(run.graph.shutdown(TIMEOUT).await.is_clean());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_waits_for_no_successor_and_what_is_still_held_goes_to_the_next() {
+    for storage in ["", ", storage: ext"] {
+        let mut run = Run::of(&line("", &format!("{{hold: true{storage}}}"), "")).await;
+        run.feed(25).await;
+        let begin = Instant::now();
+        for knob in 0..20 {
+            let hangs = format!("{{consume: hang, knob: {knob}{storage}}}");
+            run.reload(&line("", &hangs, "")).await.unwrap();
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+        run.recorder.take();
+        run.reload(&line("", &format!("{{knob: 20{storage}}}"), "")).await.unwrap();
+        run.settle().await;
+        assert_eq!((run.offered(), run.balance().dropped_total()), (25, 0));
+        assert!(run.graph.shutdown(TIMEOUT).await.is_clean());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_is_not_taken_out_before_it_has_what_it_inherits_but_not_for_ever() {
+    let without = "
+receivers: {in: }
+exporters: {out/2: }
+service: {pipelines: {traces: {receivers: [in], exporters: [out/2]}}}
+";
+    for opens in [true, false] {
+        let mut run = Run::of(&line("", "{hold: true}", "")).await;
+        run.feed(25).await;
+        run.reload(&line("", "{consume: hang}", "")).await.unwrap();
+        let recorder = run.recorder.clone();
+        let gate = async {
+            sleep(Duration::from_secs(10)).await;
+            if opens {
+                recorder.open_gate();
+            }
+        };
+        let begin = Instant::now();
+        let (changes, ()) = tokio::join!(run.reload(without), gate);
+        assert!(changes.unwrap().removed.contains(&"\"out\" exporter".to_owned()));
+        let waited = if opens { 10 } else { 30 };
+        assert_eq!(begin.elapsed().as_secs(), waited);
+        run.settle().await;
+        let report = run.graph.shutdown(TIMEOUT).await;
+        assert_eq!(report.is_clean(), opens, "{:?}", report.failures);
+        assert_eq!(run.balance().dropped_total(), if opens { 0 } else { 25 });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_goes_on_handing_over_and_reports_and_books_what_is_left() {
+    for opens in [true, false] {
+        let mut run = Run::of(&line("", "{hold: true}", "")).await;
+        run.feed(25).await;
+        run.reload(&line("", "{consume: hang}", "")).await.unwrap();
+        let recorder = run.recorder.clone();
+        let gate = async {
+            sleep(Duration::from_secs(1)).await;
+            if opens {
+                recorder.open_gate();
+            }
+        };
+        let begin = Instant::now();
+        let (report, ()) = tokio::join!(run.graph.shutdown(TIMEOUT), gate);
+        assert!(begin.elapsed() < TIMEOUT, "{:?}", begin.elapsed());
+        let failed: Vec<_> = report.failures.iter().map(|f| (f.id.as_str(), f.undelivered_items)).collect();
+        assert_eq!(failed, if opens { vec![] } else { vec![("out", 25)] });
+        let balance = run.balance();
+        assert_eq!((balance.held, balance.lost), (0, 0));
+        assert_eq!(balance.dropped.get("not_handed_over").copied(), (!opens).then_some(25));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_held_is_accounted_for_when_there_is_no_way_back() {
+    let mut run = Run::of(&line("", "{storage: ext, hold: true}", "")).await;
+    run.feed(3).await;
+    let recorder = run.recorder.clone();
+    let nothing_works = async {
+        sleep(Duration::from_secs(1)).await;
+        recorder.make_no_more();
+    };
+    let hangs = line("", "{storage: ext, start: hang}", "");
+    let (outcome, ()) = tokio::join!(run.reload(&hangs), nothing_works);
+    assert!(matches!(outcome.unwrap_err(), ReloadError::Broken { .. }));
+    let report = run.graph.shutdown(TIMEOUT).await;
+    let failed: Vec<_> = report.failures.iter().map(|f| (f.id.as_str(), f.undelivered_items)).collect();
+    assert_eq!(failed, [("out", 3)]);
+    assert_eq!(run.balance().dropped.get("not_handed_over"), Some(&3));
+}
+
 #[tokio::test]
-async fn a_component_that_still_inherits_is_not_replaced_before_it_has_got_everything() {
+async fn a_component_that_inherits_and_is_replaced_hands_on_all_of_it() {
     let mut run = Run::of(&line("", "{hold: true}", "")).await;
     run.entrance(Signal::Traces).consume(batch(Signal::Traces)).await.unwrap();
     run.recorder.take();

@@ -18,7 +18,7 @@ use tracing::Instrument;
 
 use crate::flight::Flight;
 use crate::outcome::{Outcome, Outcomes, Resolver};
-use crate::room::{Room, Taken};
+use crate::room::{OfCaller, Room, Taken};
 use crate::shards::{Charter, Closed, Key, Limits, Opened, Overflow, Pushed, Request, Shards, key_of};
 use crate::telemetry::{Metrics, Trigger};
 use crate::{Acknowledge, Config};
@@ -234,21 +234,16 @@ impl Batcher {
         overflow: Overflow,
         outcomes: &mut Outcomes,
     ) -> Result<Option<(Taken, Payload)>, ConsumeError> {
-        let Overflow { charter, rest, mut taken } = overflow;
+        let Overflow { charter, rest, taken } = overflow;
+        let mut left = OfCaller(taken);
         let _lease = self.leased(charter.key.clone());
         for part in rest {
             if part.items() < self.limits.enough.get() {
-                return Ok(Some((taken, part)));
+                return Ok(Some((left.take(), part)));
             }
             let slot = charter.slots.clone().acquire_owned().await.map_err(|_| stopping());
-            let slot = match slot.and_then(|slot| outcomes.settle().map(|()| slot)) {
-                Ok(slot) => slot,
-                Err(error) => {
-                    taken.returned();
-                    return Err(error);
-                }
-            };
-            let taken = taken.split(part.len(), part.items());
+            let slot = slot.and_then(|slot| outcomes.settle().map(|()| slot))?;
+            let taken = left.0.split(part.len(), part.items());
             let closed = Closed { payload: part, taken, trigger: Trigger::Size };
             outcomes.push(self.fly_closed(&charter, slot, closed)?);
         }

@@ -45,6 +45,11 @@ pub(crate) struct Taken {
     entries: SmallVec<[Entry; 1]>,
 }
 
+/// What is taken of a request whose caller is not answered yet: what is left in here when the caller goes away is the
+/// caller's again.
+#[derive(Debug)]
+pub(crate) struct OfCaller(pub(crate) Taken);
+
 /// The processor stops and gives no more room.
 #[derive(Debug)]
 pub(crate) struct NoMore;
@@ -179,13 +184,28 @@ impl Taken {
     }
 
     /// The callers get an error and keep their telemetry; the room is free.
-    pub(crate) fn returned(mut self) {
-        self.entries.iter_mut().for_each(|entry| entry.returned(usize::MAX));
+    pub(crate) fn returned(self) {
+        drop(OfCaller(self));
     }
 
     /// What was accepted is given up; the room is free.
     pub(crate) fn dropped(mut self, reason: &'static str) {
         self.entries.iter_mut().for_each(|entry| entry.dropped(usize::MAX, reason));
+    }
+}
+
+// === impl OfCaller ===
+
+impl OfCaller {
+    /// Takes everything out.
+    pub(crate) fn take(&mut self) -> Taken {
+        self.0.split(usize::MAX, usize::MAX)
+    }
+}
+
+impl Drop for OfCaller {
+    fn drop(&mut self) {
+        self.0.entries.iter_mut().for_each(|entry| entry.returned(usize::MAX));
     }
 }
 

@@ -79,8 +79,8 @@ async fn the_errors_of_all_parts_of_a_request_are_joined() {
     let mut batch = Fixture::new(config, slow);
     let error = batch.send(30).await.unwrap().unwrap_err();
     assert_eq!(error.message(), "first; second");
-    assert!(error.is_permanent());
-    assert_eq!(error.code(), Code::InvalidArgument);
+    assert!(!error.is_permanent(), "or its client would give up the first part, too");
+    assert_eq!(error.code(), Code::Unavailable);
 }
 
 #[tokio::test(start_paused = true)]

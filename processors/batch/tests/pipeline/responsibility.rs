@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use batch_processor::{Acknowledge, Config, ROOM_BYTES};
+use batch_processor::{Acknowledge, Config, EXPORTS_MAX, ROOM_BYTES};
 use spanbridge_component::{Batch, ConsumeError, Consumer, Ledger, Settings, Signal};
 use spanbridge_testkit::{Failing, Gate, Sink};
 use tokio::time::{Instant, timeout};
@@ -150,4 +150,20 @@ async fn a_tenant_whose_destination_hangs_leaves_room_to_the_others() {
     }
     sink.wait_for_items(200).await;
     hanging.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_caller_who_leaves_before_its_answer_had_not_handed_on_is_its_own_again() {
+    let gate = Gate::closed(Sink::new());
+    let (mut batch, ledger) = fixture(Config { send_batch_max_size: 10, ..accepted() }, gate.clone());
+    let caller = batch.send(10 * (EXPORTS_MAX + 3));
+    settle().await;
+    assert_eq!(gate.waiting(), EXPORTS_MAX);
+    caller.abort();
+    settle().await;
+    gate.open();
+    batch.shut_down().await;
+    let balance = ledger.balance(Signal::Traces);
+    assert!(balance.is_balanced() && balance.held == 0, "{balance:?}");
+    assert!(balance.returned > 0, "{balance:?}");
 }

@@ -95,7 +95,7 @@ pub trait Component: Send + Sync {
 
     /// Ends the work as [`Component::shutdown`] does, for a successor of the same id (a reload changed its
     /// configuration): what it holds in memory need not be drained and is handed over instead. The service gives it to
-    /// the successor's `consume`. What it holds on disk stays there, and is closed when this returns. In its books what it
+    /// the successor's `inherit`. What it holds on disk stays there, and is closed when this returns. In its books what it
     /// hands over is `returned`; the successor, which keeps the same books, takes it anew.
     ///
     /// Before this the [`Host::draining`] of this component is cancelled and nothing points at it any more; calls that

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use spanbridge_component::Kind;
+use spanbridge_component::{Kind, ShutdownError};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::gate::Gates;
 use super::heirs::{Heir, Heirs};
@@ -113,6 +114,8 @@ pub(super) struct WindUp {
     pub(super) stages: Vec<Vec<Arc<Node>>>,
     /// Who gets what the former hold.
     pub(super) heirs: BTreeMap<Key, Heir>,
+    /// Cancelled when the process cannot wait any longer.
+    pub(super) abandoned: CancellationToken,
 }
 
 impl WindUp {
@@ -122,10 +125,18 @@ impl WindUp {
         let mut failures = Vec::new();
         for (index, stage) in self.stages.iter().enumerate() {
             let deadline = share(end, self.stages.len() - index);
-            let ends = stage.iter().map(|node| wind_up(node, self.heirs.get(node.key()), deadline));
+            let ends = stage.iter().map(|node| self.wind_up(node, deadline));
             failures.extend(join_all(ends).await.into_iter().flatten());
         }
         failures
+    }
+
+    async fn wind_up(&self, node: &Node, deadline: Instant) -> Option<Failure> {
+        let ended = wind_up(node, self.heirs.get(node.key()), deadline);
+        self.abandoned.run_until_cancelled(ended).await.unwrap_or_else(|| {
+            let message = "did not end before the process and was abandoned".to_owned();
+            Some(failure(node, ShutdownError { message, undelivered_items: 0 }))
+        })
     }
 }
 

@@ -115,7 +115,10 @@ impl Graph {
             tracing::error!(
                 "Components that an earlier reload took out did not end in time and were abandoned"
             );
-            self.winding.shutdown().await;
+            self.abandoned.cancel();
+            while let Some(ended) = self.winding.join_next().await {
+                failures.extend(ended.into_iter().flatten());
+            }
         }
         failures.extend(self.heirs.finish(deadline).await);
     }

@@ -47,6 +47,8 @@ pub(crate) struct Graph {
     shared: Shared,
     /// Components that reloads took out and that still end.
     winding: JoinSet<Vec<Failure>>,
+    /// Cancelled when those can not be waited for any longer.
+    abandoned: CancellationToken,
     /// Who gets what those hold.
     heirs: Heirs,
 }
@@ -73,6 +75,6 @@ impl Graph {
         let shared = Shared { environment, board: board.clone(), books, draining };
         let layout = Layout::build(Arc::new(config), &shared, &Nodes::new(), &Entries::new())?;
         layout.connect(&gate::Gates::default());
-        Ok(Self { layout, shared, winding: JoinSet::new(), heirs })
+        Ok(Self { layout, shared, winding: JoinSet::new(), abandoned: CancellationToken::new(), heirs })
     }
 }

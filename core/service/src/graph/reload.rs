@@ -169,7 +169,8 @@ impl Graph {
         };
         let heirs = stages.iter().flatten().filter_map(&mut heir).collect();
         if !stages.is_empty() {
-            self.winding.spawn(WindUp { stages, heirs }.run(timeout));
+            let abandoned = self.abandoned.clone();
+            self.winding.spawn(WindUp { stages, heirs, abandoned }.run(timeout));
         }
     }
 }

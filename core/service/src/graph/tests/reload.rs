@@ -454,8 +454,10 @@ async fn a_shutdown_ends_what_an_earlier_reload_took_out_and_waits_no_longer_tha
     let call = run.send().await;
     run.reload(&line("", "{knob: 1}", "")).await.unwrap();
     let begin = tokio::time::Instant::now();
-    run.graph.shutdown(TIMEOUT).await;
+    let report = run.graph.shutdown(TIMEOUT).await;
     assert!(begin.elapsed() <= TIMEOUT, "{:?}", begin.elapsed());
+    let failed: Vec<_> = report.failures.iter().map(|f| (f.id.as_str(), f.message.as_str())).collect();
+    assert_eq!(failed, [("out", "did not end before the process and was abandoned")]);
     assert!(run.graph.winding.is_empty());
     call.abort();
 }

@@ -15,7 +15,7 @@ use tonic::transport::Channel;
 use crate::client;
 use crate::data;
 use crate::harness::{Collector, END_TO_END, PATIENCE, say};
-use crate::sink::Sink;
+use crate::sink::{Behaviour, Sink};
 
 const CONNECTIONS: u64 = 4;
 const IN_FLIGHT: u64 = 4;
@@ -277,6 +277,54 @@ service:
         assert_eq!((exporter("delivered") + left, exporter("lost")), (spans, 0), "{log}");
         assert!(!log.contains("\terror\t"), "{log}");
     }
+}
+
+/// Sends requests until one is refused; the spans that were acknowledged.
+async fn fill(client: &mut TraceServiceClient<Channel>, first: u64) -> Vec<u64> {
+    let mut acknowledged = Vec::new();
+    for round in 0.. {
+        let start = first + round * SPANS_PER_REQUEST;
+        if client.export(data::spans(start, SPANS_PER_REQUEST)).await.is_err() {
+            break;
+        }
+        acknowledged.extend(start..start + SPANS_PER_REQUEST);
+    }
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reloads_during_an_outage_lose_nothing_that_full_queues_hold() {
+    let down = Some(tonic::Status::unavailable("down"));
+    let sink = Sink::behaving(Behaviour { refuse: down, ..Behaviour::default() });
+    let variant = |number: usize| {
+        let retries = "retry_on_failure: {initial_interval: 20ms, max_interval: 50ms}";
+        let queue = "sending_queue: {queue_size: 5}";
+        let exporter = format!("timeout: {}s\n    {retries}\n    {queue}", 5 + number);
+        config(sink.address(), &exporter, "", "")
+    };
+    let collector = Collector::start_with("outage", &variant(0), &["--shutdown-timeout=1s"]);
+    let mut client = client::traces(collector.grpc()).await;
+    let mut acknowledged = fill(&mut client, 1).await;
+    for reload in 1..=3 {
+        collector.reload(&variant(reload));
+        collector.wait_for_lines(IN_FORCE, reload);
+        acknowledged.extend(fill(&mut client, 1 + reload as u64 * IDS_PER_LANE).await);
+        // Longer than the bound on what a reload takes out.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+    }
+    sink.behave(Behaviour::default());
+    let all_there = async {
+        while sink.span_counts().len() < acknowledged.len() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let arrived = tokio::time::timeout(PATIENCE, all_there).await;
+    let counts = sink.span_counts();
+    say(&format!("reload/outage: {} spans acknowledged, {} received", acknowledged.len(), counts.len()));
+    assert!(arrived.is_ok(), "{} of {}", counts.len(), acknowledged.len());
+    assert!(acknowledged.iter().all(|id| counts.get(id) == Some(&1)), "each arrives once");
+    let log = collector.stopped_log();
+    assert!(!log.contains("not_handed_over"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -93,7 +93,8 @@ impl Graph {
             failures.extend(stop_stage(stage, share(end, shares)).await);
             shares -= 1;
         }
-        failures.extend(self.heirs.finish(end).await);
+        // A reload that could not turn back may have left nothing running but receivers; else this has nothing to wait for.
+        self.finish_winding(end, &mut failures).await;
         let accounts = self.shared.books.close();
         ShutdownReport { failures, accounts }
     }

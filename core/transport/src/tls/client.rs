@@ -120,7 +120,7 @@ fn build(
         _ => None,
     };
     let verifier: Arc<dyn ServerCertVerifier> = if config.insecure_skip_verify {
-        Arc::new(Unverified(provider.clone()))
+        Arc::new(Unverified { provider: provider.clone() })
     } else {
         verifier(config, texts, &provider)?
     };

@@ -1,7 +1,7 @@
 //! Credentials that were checked already.
 //!
-//! Kept by a digest with a random key of the process, and without `raw`, so that nothing here leads back to a password. A digest is kept for
-//! as long as it is used, and no longer than the line of the table it was checked against.
+//! Kept by a digest with a random key of the process, and without `raw`, so that nothing here leads back to a password. A
+//! digest is kept for as long as it is used, and no longer than the line of the table it was checked against.
 
 use std::collections::HashMap;
 use std::fmt;

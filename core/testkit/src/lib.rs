@@ -11,6 +11,7 @@
 //! | telemetry with items that can be told apart | [`Payloads`] |
 //! | create a component | [`settings`], [`host`] |
 //! | read its metrics | [`metric`] |
+//! | read what it logs | [`Log`] |
 //! | check what every component owes | [`conformance`] and the `*_conformance!` macros |
 //!
 //! # Traps
@@ -31,11 +32,13 @@
 
 pub mod conformance;
 mod consumers;
+mod log;
 mod metrics;
 mod payloads;
 mod settings;
 
 pub use consumers::{Failing, Flaky, Gate, Outcome, Rates, Sink, Slow};
+pub use log::{Log, open_callsites};
 pub use metrics::{metric, metric_count};
 pub use payloads::{ITEM_ID, Payloads, item_ids};
 pub use settings::{StatusLog, block_on, block_on_paused, host, settings, settings_of};

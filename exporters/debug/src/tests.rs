@@ -1,18 +1,15 @@
 //! The exporter as the service drives it.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use spanbridge_component::{
     Batch, ConsumeError, Exporter, ExporterFactory, Kind, Payload, Settings, ShutdownError,
 };
 use spanbridge_pdata::Decoded;
-use spanbridge_testkit::{host, metric, settings_of};
+use spanbridge_testkit::{Log, host, metric, settings_of};
 use tokio::time::{Instant, timeout};
-use tracing::field::{Field, Visit};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use crate::text::samples;
 use crate::{Config, Factory, Verbosity};
@@ -152,52 +149,24 @@ async fn sampling_applies_to_each_text() {
 
 // === the process's own log ===
 
-/// Remembers events as `message {field: value, ...}`.
-#[derive(Clone, Default)]
-struct Recorded(Arc<Mutex<Vec<String>>>);
-
-#[derive(Default)]
-struct Line {
-    message: String,
-    fields: String,
-}
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        match field.name() {
-            "message" => self.message = format!("{value:?}"),
-            name => write!(self.fields, " {name}={value:?}").unwrap(),
-        }
-    }
-}
-
-impl<S: tracing::Subscriber> Layer<S> for Recorded {
-    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        let mut line = Line::default();
-        event.record(&mut line);
-        self.0.lock().unwrap().push(format!("{}{}", line.message, line.fields));
-    }
-}
-
 async fn logged(id: &str, config: Config, decoded: &Decoded) -> Vec<String> {
-    let recorded = Recorded::default();
-    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(recorded.clone()));
+    let log = Log::record();
     let running = started(id, config).await;
     running.consume(decoded).await.unwrap();
     running.stop(Duration::from_secs(5)).await.unwrap();
-    recorded.0.lock().unwrap().clone()
+    log.lines()
 }
 
 #[tokio::test]
 async fn counts_are_fields_of_a_log_record() {
     let [traces, metrics, logs] = samples::all();
     let basic = |decoded| async move { logged("debug", Config::default(), &decoded).await };
-    assert_eq!(basic(traces).await, ["Traces otelcol.signal=\"traces\" resource spans=2 spans=3"]);
+    assert_eq!(basic(traces).await, ["INFO Traces otelcol.signal=\"traces\" resource spans=2 spans=3"]);
     assert_eq!(
         basic(metrics).await,
-        ["Metrics otelcol.signal=\"metrics\" resource metrics=1 metrics=7 data points=25"]
+        ["INFO Metrics otelcol.signal=\"metrics\" resource metrics=1 metrics=7 data points=25"]
     );
-    assert_eq!(basic(logs).await, ["Logs otelcol.signal=\"logs\" resource logs=2 log records=4"]);
+    assert_eq!(basic(logs).await, ["INFO Logs otelcol.signal=\"logs\" resource logs=2 log records=4"]);
 }
 
 #[tokio::test]
@@ -207,8 +176,8 @@ async fn texts_are_messages_of_a_second_record() {
     assert_eq!(
         lines,
         [
-            "Traces otelcol.signal=\"traces\" resource spans=2 spans=3".to_owned(),
-            format!("{DETAILED_TRACES} otelcol.signal=\"traces\""),
+            "INFO Traces otelcol.signal=\"traces\" resource spans=2 spans=3".to_owned(),
+            format!("INFO {DETAILED_TRACES} otelcol.signal=\"traces\""),
         ]
     );
 }
@@ -216,7 +185,7 @@ async fn texts_are_messages_of_a_second_record() {
 #[tokio::test]
 async fn the_old_name_prints_normal_by_default() {
     let lines = logged("logging", Config::default(), &Decoded::Logs(samples::logs())).await;
-    assert_eq!(lines[1], format!("{NORMAL_LOGS} otelcol.signal=\"logs\""));
+    assert_eq!(lines[1], format!("INFO {NORMAL_LOGS} otelcol.signal=\"logs\""));
 }
 
 // === failures ===

@@ -1,47 +1,15 @@
 //! What the log says.
 
-use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use spanbridge_component::ConsumeError;
-use tracing::field::{Field, Visit};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use spanbridge_testkit::Log;
 
 use crate::testing::{Answer, Running, Scripted, settle};
 
-/// Remembers events as `LEVEL message field=value ...`.
-#[derive(Clone, Default)]
-struct Recorded(Arc<Mutex<Vec<String>>>);
-
-#[derive(Default)]
-struct Line {
-    message: String,
-    fields: String,
-}
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        match field.name() {
-            "message" => self.message = format!("{value:?}"),
-            name => write!(self.fields, " {name}={value:?}").unwrap(),
-        }
-    }
-}
-
-impl<S: tracing::Subscriber> Layer<S> for Recorded {
-    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        let mut line = Line::default();
-        event.record(&mut line);
-        let level = event.metadata().level();
-        self.0.lock().unwrap().push(format!("{level} {}{}", line.message, line.fields));
-    }
-}
-
 /// What is logged when a destination answers so, for two requests of three items within a minute.
 async fn logged(yaml: &str, error: ConsumeError) -> Vec<String> {
-    let recorded = Recorded::default();
-    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(recorded.clone()));
+    let log = Log::record();
     let to = Scripted::new(move |_, _| Answer::Fail(error.clone().into()));
     let running = Running::start(yaml, &to).await;
     for _ in 0..2 {
@@ -49,7 +17,7 @@ async fn logged(yaml: &str, error: ConsumeError) -> Vec<String> {
         settle().await;
     }
     tokio::time::sleep(Duration::from_secs(60)).await;
-    recorded.0.lock().unwrap().clone()
+    log.lines()
 }
 
 #[tokio::test(start_paused = true)]

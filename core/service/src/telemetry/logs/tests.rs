@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use spanbridge_component::telemetry::Telemetry;
 use spanbridge_component::{Kind, Settings};
+use spanbridge_testkit::open_callsites;
 use tracing::subscriber::with_default;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -19,6 +20,7 @@ fn written(config: Value, log: impl FnOnce()) -> Vec<String> {
 fn written_with(config: &Config, log: impl FnOnce()) -> Vec<String> {
     let (logging, layer) = Logging::new();
     let (outputs, memory) = Outputs::memory();
+    open_callsites();
     with_default(tracing_subscriber::registry().with(layer), || {
         logging.install_with(config, &resource(), outputs);
         log();
@@ -141,6 +143,7 @@ fn initial_fields_come_first() {
 fn what_is_logged_before_the_configuration_is_known_is_written_as_it_says() {
     let (logging, layer) = Logging::new();
     let (outputs, memory) = Outputs::memory();
+    open_callsites();
     with_default(tracing_subscriber::registry().with(layer), || {
         tracing::debug!("too little");
         tracing::warn!("early");

@@ -132,18 +132,72 @@ async fn an_edge_with_the_right_password_gets_its_spans_through() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_edge_with_the_wrong_password_is_told_so_and_nothing_comes_through() {
+async fn an_edge_with_the_wrong_password_is_told_so_and_keeps_what_it_has_until_the_password_is_right() {
     let (sink, dir) = (Sink::start(), TempDir::new().expect("a folder"));
     let remote = remote(dir.path(), "basicauth/server", sink.address());
-    let keys = format!("basicauth/client: {{client_auth: {{username: user-1, password: {WRONG}}}}}");
+    let password = dir.path().join("password");
+    fs::write(&password, WRONG).expect("write the password");
+    let keys = format!(
+        "basicauth/client: {{client_auth: {{username: user-1, password_file: {}}}}}",
+        password.display()
+    );
     let edge = edge(&keys, remote.grpc());
-    let _ = send(edge.grpc(), None).await;
-    let line = edge.wait_for_line("Exporting failed");
-    assert!(line.contains("invalid credentials") && line.contains("not retryable"), "{line}");
+    send(edge.grpc(), None).await.expect("the queue takes it");
+    let line = edge.wait_for_line("Exporting failed. Will retry the request after interval.");
+    assert!(line.contains("invalid credentials"), "{line}");
     assert!(remote.wait_for_line("Refused a request at the door").contains("wrong password"));
+    assert!(sink.span_counts().is_empty());
+    fs::write(&password, PASSWORD).expect("write the password");
+    eventually("the spans that waited", || async { sink.span_counts().len() == 3 }).await;
+    assert_eq!(metadata(&sink, "x-user"), ["user-1"]);
     edge.stop();
     remote.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_on_disk_outlives_a_crash_and_a_password_that_was_withdrawn() {
+    let (sink, dir) = (Sink::start(), TempDir::new().expect("a folder"));
+    let remote = remote(dir.path(), "basicauth/server", sink.address());
+    let table = dir.path().join("htpasswd");
+    fs::write(&table, "").expect("write the table");
+    remote.wait_for_lines("Users were read", 2);
+    let config = format!(
+        "
+extensions:
+  basicauth/client: {{client_auth: {{username: user-1, password: '{PASSWORD}'}}}}
+  file_storage: {{directory: {dir}, fsync: true}}
+receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}}}}}}}
+exporters:
+  otlp_grpc:
+    endpoint: {remote}
+    tls: {{insecure: true}}
+    auth: {{authenticator: basicauth/client, allow_plaintext: true}}
+    retry_on_failure: {{initial_interval: 100ms, max_interval: 500ms}}
+    sending_queue: {{storage: file_storage}}
+service:
+  extensions: [basicauth/client, file_storage]
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines:
+    traces: {{receivers: [otlp], exporters: [otlp_grpc]}}
+",
+        dir = dir.path().display(),
+        remote = remote.grpc()
+    );
+    let mut edge = Collector::start("edge", &config);
+    let mut client = client::traces(edge.grpc()).await;
+    for request in 0..20 {
+        client.export(data::spans(1 + request * 10, 10)).await.expect("the queue takes it");
+    }
+    edge.wait_for_line("Exporting failed. Will retry the request after interval.");
+    edge.kill();
+    let edge = Collector::start("edge", &config);
+    edge.wait_for_line("Exporting failed. Will retry the request after interval.");
     assert!(sink.span_counts().is_empty());
+    fs::write(&table, format!("user-1:{HASH}\n")).expect("write the table");
+    eventually("all that was acknowledged", || async { sink.span_counts().len() == 200 }).await;
+    edge.stop();
+    remote.stop();
+    assert!(sink.span_counts().values().all(|count| *count == 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

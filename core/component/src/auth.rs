@@ -86,6 +86,17 @@ pub trait ClientAuthenticator: Send + Sync {
 
     /// Whether the credentials may only go over an encrypted transport.
     fn requires_transport_security(&self) -> bool;
+
+    /// Whether what it gives depends on the context of the request: then a server that does not let a request in has
+    /// judged that one, and says nothing about others.
+    fn depends_on_request(&self) -> bool;
+
+    /// A server has not let in (`UNAUTHENTICATED`) a request with the headers that `authorize` left in `sent`. Who can
+    /// have other credentials before they expire gets them for the next attempt; who reads them from elsewhere need not do
+    /// anything.
+    fn refused(&self, sent: &HeaderMap) {
+        let _ = sent;
+    }
 }
 
 /// Why a request was not let in, or why there are no credentials for one.

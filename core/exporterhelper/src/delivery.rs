@@ -132,12 +132,13 @@ impl Delivery {
             if let Some(failed) = failed {
                 self.reporter.sent(signal, parcel.keep_only(failed));
             }
-            let may_be_cut = match refusal {
+            let is_refused = match refusal {
                 Refusal::TooLarge { .. } => true,
-                Refusal::Contents => error.is_permanent(),
-                Refusal::Whole => false,
+                // Who has the data still gets the answer; what is ours is not thrown away for our credentials.
+                Refusal::Credentials => parcel.has_callers() || self.backoff.is_none(),
+                Refusal::Contents | Refusal::Whole => error.is_permanent(),
             };
-            if may_be_cut || error.is_permanent() {
+            if is_refused {
                 let error = self.not_retryable(error);
                 return Err(Failure::Refused { error, refusal });
             }
@@ -244,7 +245,9 @@ impl Delivery {
                 let by_items = !parcel.has_callers();
                 halves(parcel, by_items).map(Vec::from).map_err(|parcel| (parcel, reason::REFUSED))
             }
-            Refusal::Contents | Refusal::Whole => Err((Box::new(parcel), reason::REFUSED)),
+            Refusal::Contents | Refusal::Credentials | Refusal::Whole => {
+                Err((Box::new(parcel), reason::REFUSED))
+            }
         }
     }
 

@@ -73,6 +73,11 @@ pub enum Refusal {
     /// Something in it is malformed or refused for what it is (gRPC `INVALID_ARGUMENT`, HTTP 400): other parts may be
     /// taken.
     Contents,
+    /// The destination does not let this process in (gRPC `UNAUTHENTICATED`, HTTP 401), whatever it sends.
+    ///
+    /// The error is permanent to a caller who waits. What has been acknowledged, that is what lies in a queue, is tried
+    /// again like after a retryable error: credentials get mended.
+    Credentials,
 }
 
 impl From<ConsumeError> for SendError {

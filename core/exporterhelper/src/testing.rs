@@ -149,6 +149,11 @@ pub(crate) fn refused() -> SendError {
     SendError { error, refusal: Refusal::Contents, failed: None }
 }
 
+pub(crate) fn not_let_in() -> SendError {
+    let error = ConsumeError::permanent("invalid credentials").with_code(Code::Unauthenticated);
+    SendError { error, refusal: Refusal::Credentials, failed: None }
+}
+
 pub(crate) fn too_large(limit: Option<usize>) -> SendError {
     let error = ConsumeError::permanent("message too large").with_code(Code::ResourceExhausted);
     SendError { error, refusal: Refusal::TooLarge { limit }, failed: None }

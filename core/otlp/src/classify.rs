@@ -16,6 +16,8 @@ use crate::size::too_large;
 /// | `RESOURCE_EXHAUSTED`, with `RetryInfo` or without | retryable: back-pressure | |
 /// | all others | permanent | |
 ///
+/// Of UNAUTHENTICATED the sender may know more: [`Refusal::Credentials`].
+///
 /// Code, message and details go on to the client unchanged, with one exception: to OTLP clients `RESOURCE_EXHAUSTED`
 /// without `RetryInfo` means that the data is lost, so back-pressure without it is handed on as `UNAVAILABLE`.
 pub fn send_error(status: &Status) -> SendError {

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::uri::PathAndQuery;
 use spanbridge_component::telemetry::Destination;
 use spanbridge_component::{Batch, Code, Host, Settings, ShutdownError, Signal, StartError};
-use spanbridge_exporterhelper::{SendError, Sender};
+use spanbridge_exporterhelper::{Refusal, SendError, Sender};
 use spanbridge_transport::auth::ClientAuth;
 use spanbridge_transport::grpc::{
     Channel, ChannelSettings, ClientConfig, Compression, Encoding, Endpoint, Status,
@@ -99,17 +99,32 @@ impl OtlpGrpcSender {
         Ok(())
     }
 
-    async fn attempt(&self, batch: &Batch) -> Result<Option<PartialSuccess>, Status> {
-        let channel = self.channel.get().ok_or_else(not_running)?;
+    async fn attempt(&self, batch: &Batch) -> Result<Option<PartialSuccess>, SendError> {
+        let channel = self.channel.get().ok_or_else(|| send_error(&not_running()))?;
         let path = &self.paths[batch.signal().index()];
         let deadline = batch.context.deadline.map(Instant::from_std);
         let credentials = match self.auth.get() {
-            Some(auth) => Some(auth.metadata(&batch.context, deadline).await?),
+            Some(auth) => {
+                let metadata = auth.metadata(&batch.context, deadline).await;
+                Some(metadata.map_err(|status| send_error(&status))?)
+            }
             None => None,
         };
         let metadata = credentials.as_ref().unwrap_or(&self.no_metadata);
-        let response = channel.unary(path, batch.payload.segments(), metadata, deadline).await?;
-        partial_success(response.message)
+        match channel.unary(path, batch.payload.segments(), metadata, deadline).await {
+            Ok(response) => partial_success(response.message).map_err(|status| send_error(&status)),
+            Err(status) => Err(self.refused(&status, metadata)),
+        }
+    }
+
+    /// What a status of the server means for a request with this metadata of the authenticator.
+    fn refused(&self, status: &Status, sent: &HeaderMap) -> SendError {
+        let mut error = send_error(status);
+        // Without an authenticator the credentials are in the configuration, or missing there.
+        if status.code() == Code::Unauthenticated && self.auth.get().is_none_or(|auth| auth.refused(sent)) {
+            error.refusal = Refusal::Credentials;
+        }
+        error
     }
 }
 
@@ -148,7 +163,7 @@ impl Sender for OtlpGrpcSender {
                 }
                 Ok(())
             }
-            Err(status) => Err(send_error(&status)),
+            Err(error) => Err(error),
         }
     }
 

@@ -191,6 +191,13 @@ impl ClientAuth {
         authorized.map_err(|error| Status::new(error.code(), format!("\"{}\": {error}", self.id)))?;
         Ok(headers)
     }
+
+    /// A server has not let in a request with this metadata. Says whether it refused this process, rather than the client
+    /// of that one request.
+    pub fn refused(&self, sent: &HeaderMap) -> bool {
+        self.authenticator.refused(sent);
+        !self.authenticator.depends_on_request()
+    }
 }
 
 impl fmt::Debug for ClientAuth {

@@ -111,7 +111,9 @@ impl BalancingSender {
                 backend.health.failed(self.config.failover_after.get(), now)
             }
             // It is there, and does not like this request.
-            Err(failure) if failure.refusal != Refusal::Whole => backend.health.succeeded(),
+            Err(SendError { refusal: Refusal::TooLarge { .. } | Refusal::Contents, .. }) => {
+                backend.health.succeeded()
+            }
             Err(_) => None,
         };
         if let Some(change) = change {
@@ -255,10 +257,11 @@ fn together(failures: Vec<Failure<'_>>, parts: usize) -> SendError {
     SendError { error, refusal, failed }
 }
 
-/// What might help all of them: the smallest limit, else taking them apart.
+/// What might help all of them: to be let in, the smallest limit, else taking them apart.
 fn refusal(failures: &[Failure<'_>]) -> Refusal {
     let all = failures.iter().map(|failure| failure.error.refusal);
     all.reduce(|a, b| match (a, b) {
+        (Refusal::Credentials, _) | (_, Refusal::Credentials) => Refusal::Credentials,
         (Refusal::TooLarge { limit: a }, Refusal::TooLarge { limit: b }) => {
             Refusal::TooLarge { limit: [a, b].into_iter().flatten().min() }
         }

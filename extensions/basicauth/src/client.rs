@@ -48,6 +48,10 @@ impl ClientAuthenticator for Client {
     fn requires_transport_security(&self) -> bool {
         true
     }
+
+    fn depends_on_request(&self) -> bool {
+        false
+    }
 }
 
 /// The value of the header, read from files where there are some.

@@ -119,6 +119,10 @@ impl ClientAuthenticator for Current {
     fn requires_transport_security(&self) -> bool {
         true
     }
+
+    fn depends_on_request(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

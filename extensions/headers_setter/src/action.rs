@@ -143,6 +143,18 @@ impl ClientAuthenticator for HeadersSetter {
             None => false,
         }
     }
+
+    fn depends_on_request(&self) -> bool {
+        let additional = self.additional.as_ref().and_then(OnceLock::get);
+        self.steps.iter().any(|step| step.header.is_of_request())
+            || additional.is_some_and(|additional| additional.depends_on_request())
+    }
+
+    fn refused(&self, sent: &HeaderMap) {
+        if let Some(additional) = self.additional.as_ref().and_then(OnceLock::get) {
+            additional.refused(sent);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -254,6 +266,14 @@ mod tests {
         let setter =
             setter(vec![Header { from_attribute: Some("membership".into()), ..header("x", Action::Upsert) }]);
         assert!(run(&setter, &mut HeaderMap::new()).await.unwrap_err().to_string().contains("2 source keys"));
+    }
+
+    #[test]
+    fn what_comes_from_clients_is_theirs() {
+        let of = |header| setter(vec![Header { value: Some(Opaque::new("v")), ..Header::default() }, header]);
+        assert!(!of(Header { value_file: Some("/f".into()), ..Header::default() }).depends_on_request());
+        assert!(of(Header { from_context: Some("tenant".into()), ..Header::default() }).depends_on_request());
+        assert!(of(Header { from_attribute: Some("raw".into()), ..Header::default() }).depends_on_request());
     }
 
     #[tokio::test]

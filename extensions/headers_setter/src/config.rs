@@ -110,6 +110,11 @@ impl Header {
         Some(value.map_err(|error| format!("cannot use \"{}\": {error}", path.display())))
     }
 
+    /// Whether its value comes from the client of a request.
+    pub(crate) fn is_of_request(&self) -> bool {
+        self.from_context.is_some() || self.from_attribute.is_some()
+    }
+
     /// Whether the client's value is in base64 already, as binary metadata stays in the context, and goes into a header
     /// that is binary as well.
     pub(crate) fn is_binary_already(&self) -> bool {

@@ -23,6 +23,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 const LAST_MOMENTS: Duration = Duration::from_secs(10);
 /// How long a token is used whose endpoint does not say how long it is good.
 const LIFETIME_UNKNOWN: Duration = Duration::from_secs(3600);
+/// A token that is refused when it is younger is not replaced for that.
+const REFUSED_AGE_MIN: Duration = Duration::from_secs(30);
 /// Longest life that is believed.
 const LIFETIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -66,6 +68,7 @@ struct State {
 struct Token {
     name: HeaderName,
     value: HeaderValue,
+    fetched_at: Instant,
     /// From here on it is fetched anew.
     refresh_at: Instant,
     /// From here on it is not used.
@@ -119,6 +122,19 @@ impl Tokens {
         state.failure = None;
         if let Some(token) = &mut state.token {
             token.refresh_at = Instant::now();
+        }
+    }
+
+    /// A server does not take the token in `sent`, although it has not expired: the next request waits for another. A token
+    /// of the last seconds stays, so that a server that takes none does not make the endpoint be asked without end.
+    fn refused(&self, sent: &HeaderMap) {
+        let mut state = self.state();
+        let is_old = |token: &mut Token| {
+            sent.get(&token.name) == Some(&token.value) && token.fetched_at.elapsed() >= REFUSED_AGE_MIN
+        };
+        if let Some(token) = state.token.take_if(is_old) {
+            let age_seconds = token.fetched_at.elapsed().as_secs();
+            tracing::warn!(parent: &self.span, age_seconds, "The token was refused before it expired: another is fetched");
         }
     }
 
@@ -181,6 +197,7 @@ impl Tokens {
         Ok(Token {
             name,
             value,
+            fetched_at: now,
             refresh_at: now + lifetime.saturating_sub(buffer),
             ends_at: now + lifetime.saturating_sub(last),
         })
@@ -264,6 +281,14 @@ impl ClientAuthenticator for Authenticator {
 
     fn requires_transport_security(&self) -> bool {
         true
+    }
+
+    fn depends_on_request(&self) -> bool {
+        false
+    }
+
+    fn refused(&self, sent: &HeaderMap) {
+        self.0.refused(sent);
     }
 }
 

@@ -108,7 +108,7 @@ impl Rig {
     }
 
     /// Clients that send one request after the other, each until it is acknowledged. Those with `patience` give up after
-    /// that, and send the same again.
+    /// that, and send the same again with a little more of it: on a slow machine nobody would get through otherwise.
     async fn flood(&mut self, patience: Option<Duration>) {
         let request = request();
         for _ in 0..CONNECTIONS {
@@ -117,17 +117,17 @@ impl Rig {
             for _ in 0..STREAMS {
                 let (mut client, request) = (TraceServiceClient::new(channel.clone()), request.clone());
                 let (acknowledged, enough) = (self.acknowledged.clone(), self.enough.clone());
+                let mut patience = patience.unwrap_or(BOUND);
                 self.clients.spawn(async move {
                     while !enough.load(Ordering::Relaxed) {
                         let call = client.export(request.clone());
-                        let patience = patience.unwrap_or(BOUND);
                         match timeout(patience, call).await {
                             Ok(Ok(_)) => _ = acknowledged.fetch_add(1, Ordering::Relaxed),
                             Ok(Err(status)) => {
                                 assert_eq!(status.code(), Code::Unavailable, "{status:?}");
                                 sleep(Duration::from_millis(50)).await;
                             }
-                            Err(_) => {}
+                            Err(_) => patience = patience * 3 / 2,
                         }
                     }
                 });

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use spanbridge_component::{Acknowledges, Batch, ConsumeError, Metadata, Payload, Signal, Status};
+use spanbridge_component::{Acknowledges, Batch, Code, ConsumeError, Metadata, Payload, Signal, Status};
 use spanbridge_testkit::metric_count;
 use tokio::time::{Instant, timeout};
 
-use crate::testing::{Answer, Running, Scripted, settle, unavailable};
+use crate::testing::{Answer, Running, Scripted, not_let_in, settle, unavailable};
 
 #[tokio::test(start_paused = true)]
 async fn callers_are_answered_when_their_request_is_in_the_queue_and_order_is_kept() {
@@ -215,5 +215,47 @@ async fn nothing_gets_stuck_or_lost_on_many_threads() {
             let balance = running.balance();
             assert_eq!((balance.held, balance.dropped_total(), running.metric("queue_size")), (0, 0, 0));
         }
+    }
+}
+
+// === while the destination does not let this process in ===
+
+#[tokio::test(start_paused = true)]
+async fn what_was_acknowledged_is_kept_until_the_credentials_are_mended() {
+    let to = Scripted::new(|_, _| Answer::Fail(not_let_in()));
+    let running = Running::start("{}", &to).await;
+    running.consume(3).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    assert!((8..20).contains(&to.attempts()), "{}", to.attempts());
+    assert_eq!((running.balance().held, running.metric("send_failed_spans")), (3, 0));
+    let [.., Status::RecoverableError(error)] = &running.status.reports()[..] else { panic!() };
+    assert_eq!(error, "invalid credentials");
+    to.does(|_, _| Answer::Ok);
+    to.wait_for_items(3).await;
+    assert_eq!(running.balance().delivered, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_retries_or_after_the_last_what_was_acknowledged_is_dropped_all_the_same() {
+    let cases = [("{}", "retries_exhausted"), ("{retry_on_failure: {enabled: false}}", "refused")];
+    for (yaml, reason) in cases {
+        let to = Scripted::new(|_, _| Answer::Fail(not_let_in()));
+        let running = Running::start(yaml, &to).await;
+        running.consume(3).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(400)).await;
+        assert_eq!(running.metric("send_failed_spans"), 3, "{yaml}");
+        assert_eq!(running.balance().dropped, [(reason, 3)].into(), "{yaml}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_outcome_hears_at_once_that_this_process_is_not_let_in() {
+    for yaml in ["{sending_queue: {enabled: false}}", "{sending_queue: {wait_for_result: true}}"] {
+        let to = Scripted::new(|_, _| Answer::Fail(not_let_in()));
+        let running = Running::start(yaml, &to).await;
+        let error = running.consume(3).await.unwrap_err();
+        assert_eq!((error.code(), error.is_permanent(), to.attempts()), (Code::Unauthenticated, true, 1));
+        assert_eq!(error.message(), "not retryable error: Permanent error: invalid credentials");
+        assert_eq!(running.balance().returned, 3);
     }
 }

@@ -198,3 +198,30 @@ async fn a_fetch_with_credentials_that_have_changed_since_does_not_count() {
     assert_eq!(third.unwrap(), "Bearer 4");
     assert!(log.reports().is_empty(), "{:?}", log.reports());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_is_replaced_unless_it_is_new_or_no_longer_in_use() {
+    let source = Numbered::living(3600);
+    let (tokens, _) = running(&source);
+    let sent = |number: u32| {
+        let value = HeaderValue::try_from(format!("Bearer {number}")).unwrap();
+        HeaderMap::from_iter([(http::header::AUTHORIZATION, value)])
+    };
+    assert_eq!(ask(&tokens).await.unwrap(), "Bearer 1");
+    tokens.refused(&sent(1));
+    assert_eq!(
+        ask(&tokens).await.unwrap(),
+        "Bearer 1",
+        "a server that takes none would cause a fetch a request"
+    );
+    advance(REFUSED_AGE_MIN).await;
+    // One of several requests that were under way with it.
+    tokens.refused(&sent(1));
+    tokens.refused(&sent(1));
+    assert_eq!(ask(&tokens).await.unwrap(), "Bearer 2");
+    advance(REFUSED_AGE_MIN).await;
+    tokens.refused(&sent(1));
+    assert_eq!(ask(&tokens).await.unwrap(), "Bearer 2");
+    assert_eq!(source.asked(), 2);
+    assert!(!tokens.depends_on_request());
+}

@@ -1,6 +1,6 @@
 //! OTLP/gRPC clients of the tests: tonic's generated ones, and one that sends any bytes to any method.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
@@ -21,6 +21,12 @@ pub(crate) const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceSe
 pub(crate) async fn connect_uri(target: String) -> Channel {
     let endpoint = Endpoint::from_shared(target).expect("a URI").timeout(PATIENCE);
     endpoint.connect_timeout(Duration::from_secs(10)).connect().await.expect("connect to the collector")
+}
+
+/// A connection to `address` that comes from `from`: on Linux all of 127.0.0.0/8 are addresses of this machine.
+pub(crate) async fn connect_from(from: IpAddr, address: SocketAddr) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a URI").timeout(PATIENCE);
+    endpoint.local_address(Some(from)).connect().await.expect("connect")
 }
 
 /// A connection to `address`.

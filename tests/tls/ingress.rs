@@ -2,16 +2,20 @@
 //! told, what is in the logs of both sides, and that nothing arrives.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use tempfile::TempDir;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
 use super::pki::{Nginx, Pki, have, htpasswd};
 use super::send;
 use crate::harness::{Collector, END_TO_END, PATIENCE, passthrough, say};
 use crate::sink::Sink;
+use crate::{client, data};
 
 const RIGHT: &str = "ingress-s3cret";
 const USER: &str = "basicauth: {client_auth: {username: user-1, password: ingress-s3cret}}";
@@ -179,6 +183,62 @@ async fn an_ingress_with_client_certificates_lets_through_those_it_knows() {
     check(&edge, &remote, &sink, &case).await;
     edge.stop();
     remote.stop();
+}
+
+/// Calls with these credentials and a forged address, from `from` through the ingress at `address`.
+#[cfg(target_os = "linux")]
+async fn call(from: [u8; 4], address: SocketAddr, credentials: &str) -> Result<(), Status> {
+    let mut client = TraceServiceClient::new(client::connect_from(from.into(), address).await);
+    let mut request = Request::new(data::spans(1, 5));
+    let value = format!("Basic {}", STANDARD.encode(credentials));
+    request.metadata_mut().insert("authorization", value.parse().expect("a header value"));
+    request.metadata_mut().insert("x-forwarded-for", "127.0.0.3".parse().expect("a header value"));
+    client.export(request).await.map(drop)
+}
+
+/// Somebody behind the ingress who guesses names until he is put off, and a client behind the same that has not come before.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_guesses_through_an_ingress_shuts_nobody_else_out() {
+    if !have("openssl", "version") || !have("nginx", "-v") {
+        return;
+    }
+    let ca = Pki::new();
+    ca.issue("good", "remote.example");
+    let sink = Sink::start();
+    for (trusted, code) in [("trusted_proxies: [127.0.0.1]", Code::Ok), ("", Code::Unavailable)] {
+        let auth = format!("{{authenticator: basicauth, {trusted}}}");
+        let config = passthrough(&format!("endpoint: 127.0.0.1:0\n        auth: {auth}"), sink.address(), "");
+        let config = config.replace("service:\n", "service:\n  extensions: [basicauth]\n");
+        let table = format!("htpasswd: {{inline: 'user-1:{{PLAIN}}{RIGHT}'}}");
+        let remote = Collector::start("remote", &format!("extensions: {{basicauth: {{{table}}}}}\n{config}"));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let plaintext = listener.local_addr().expect("its address");
+        drop(listener);
+        let more =
+            format!("listen {plaintext} http2; grpc_set_header X-Forwarded-For $proxy_add_x_forwarded_for;");
+        let _ingress = Nginx::start(&ca.path("good.pem"), &ca.path("good.key"), &more, remote.grpc());
+
+        let mut guesses = 0;
+        let last = loop {
+            let answer = call([127, 0, 0, 2], plaintext, &format!("user-{guesses}:{guesses}")).await;
+            let status = answer.expect_err("a guess");
+            guesses += 1;
+            if status.code() != Code::Unauthenticated || guesses == 500 {
+                break status;
+            }
+        };
+        assert_eq!(last.message(), "too many failed authentications, try again later");
+        let line = remote.wait_for_line("unknown user");
+        let (peer, via) = ("\"peer\": \"127.0.0.2\"", "\"via\": \"127.0.0.1:");
+        assert_eq!((line.contains(peer), line.contains(via)), (code == Code::Ok, code == Code::Ok), "{line}");
+
+        let answer = call([127, 0, 0, 3], plaintext, &format!("user-1:{RIGHT}")).await;
+        let found = answer.as_ref().map_or_else(Status::code, |()| Code::Ok);
+        row(&format!("another client after {guesses} guesses {trusted}"), &answer, sink.span_counts().len());
+        assert_eq!(found, code, "{answer:?}");
+        remote.stop();
+    }
 }
 
 /// Until the log of the ingress has this: it is written by another process.

@@ -1,7 +1,11 @@
 //! Authentication of requests: the `auth` blocks of servers and clients, and what stands behind them while they run
 //! (reference: collector-core, 5.3).
 
+mod proxies;
+
+use std::borrow::Cow;
 use std::fmt;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,12 +23,18 @@ use tokio::time::{Instant, timeout_at};
 use crate::grpc::Status;
 use crate::log_gate::LogGate;
 
+pub use proxies::{FORWARDED_FOR, Network};
+
 /// Who lets requests into a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerAuthConfig {
     /// The extension that decides: `basicauth/server`. It must run (`service::extensions`). Required.
     pub authenticator: Option<ComponentId>,
+    /// Proxies whose word is taken for where a request came from (`X-Forwarded-For`): the networks of the ingress. It is
+    /// the address that failed authentications are charged to and that the log names; without it that is the proxy's, which
+    /// all its clients share. Not a key of the Go collector. Default: none.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// Who gives credentials to a client.
@@ -49,6 +59,12 @@ impl Validate for ServerAuthConfig {
             None => {
                 problems.error(NO_AUTHENTICATOR).help(NO_AUTHENTICATOR_HELP);
             }
+        }
+        if self.trusted_proxies.iter().any(|network| network.is_everything()) {
+            problems.warn_at(
+                "trusted_proxies",
+                "everybody is a trusted proxy, so clients can write any address; name the networks of the proxies",
+            );
         }
     }
 }
@@ -79,6 +95,7 @@ pub fn credential_header(name: &str, value: &str) -> Result<(HeaderName, HeaderV
 pub struct ServerAuth {
     id: ComponentId,
     authenticator: Arc<dyn ServerAuthenticator>,
+    proxies: Vec<Network>,
     /// One gate a reason, so that a flood of wrong passwords does not hide the first request of another kind. As many
     /// as there are reasons in the program.
     refusals: Mutex<Vec<(&'static str, Arc<LogGate>)>>,
@@ -94,12 +111,19 @@ impl ServerAuth {
         let id =
             config.authenticator.clone().ok_or_else(|| StartError(format!("auth {NO_AUTHENTICATOR}")))?;
         let authenticator = host.server_authenticator(&id)?;
-        Ok(Some(Self::new(id, authenticator)))
+        Ok(Some(Self::new(id, authenticator).behind(config.trusted_proxies.clone())))
     }
 
     /// Asks this authenticator, which is called `id` in logs.
     pub fn new(id: ComponentId, authenticator: Arc<dyn ServerAuthenticator>) -> Self {
-        Self { id, authenticator, refusals: Mutex::default() }
+        Self { id, authenticator, proxies: Vec::new(), refusals: Mutex::default() }
+    }
+
+    /// With proxies that are believed in where a request came from.
+    #[must_use]
+    pub fn behind(mut self, proxies: Vec<Network>) -> Self {
+        self.proxies = proxies;
+        self
     }
 
     /// What is known of the client, if the request may come in. A panic of the authenticator is a refusal.
@@ -107,18 +131,27 @@ impl ServerAuth {
     /// # Errors
     /// Why it may not come in; it has been logged, at most once in ten seconds for each reason.
     pub async fn check(&self, request: &AuthRequest<'_>) -> Result<Arc<dyn AuthData>, AuthError> {
-        let decided = AssertUnwindSafe(self.authenticator.authenticate(request)).catch_unwind().await;
+        let origin = request.peer.map(|peer| proxies::origin(&self.proxies, peer, request.headers));
+        let judged = AuthRequest { peer: origin, ..*request };
+        let decided = AssertUnwindSafe(self.authenticator.authenticate(&judged)).catch_unwind().await;
         let result = decided
             .unwrap_or_else(|_| Err(AuthError::undecided("internal error", "the authenticator panicked")));
-        result.inspect_err(|error| self.log(error, request))
+        result.inspect_err(|error| self.log(error, request.peer, origin))
     }
 
-    fn log(&self, error: &AuthError, request: &AuthRequest<'_>) {
+    fn log(&self, error: &AuthError, peer: Option<SocketAddr>, origin: Option<SocketAddr>) {
         let Some(held_back) = self.gate(error.reason()).open() else { return };
-        let peer = request.peer.map_or_else(|| "unix socket".to_owned(), |peer| peer.to_string());
+        let text = |address: Option<SocketAddr>| match address {
+            None => Cow::Borrowed("unix socket"),
+            // A proxy does not tell the port.
+            Some(address) if address.port() == 0 => Cow::Owned(address.ip().to_string()),
+            Some(address) => Cow::Owned(address.to_string()),
+        };
+        let via = (origin != peer).then(|| text(peer));
         tracing::warn!(
             authenticator = %self.id,
-            peer,
+            peer = %text(origin),
+            via = via.as_deref(),
             %error,
             reason = error.reason(),
             held_back,

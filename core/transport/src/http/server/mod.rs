@@ -30,6 +30,7 @@ pub use config::{SERVER_UNSUPPORTED, ServerConfig};
 use crate::auth::ServerAuth;
 use crate::grpc::ListenError;
 use crate::grpc::server::{Endpoint, Listener, Peer, Socket};
+use crate::log_gate::LogGate;
 use crate::tls::{Acceptor, Session};
 
 /// Connections at a time; further ones wait in the socket's backlog.
@@ -70,6 +71,7 @@ struct Shared {
     keep_alive: bool,
     stop: CancellationToken,
     tasks: TaskTracker,
+    foreign_gate: LogGate,
 }
 
 /// What is known of a connection.
@@ -104,7 +106,8 @@ impl Server {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let server = Self { endpoint: listener.endpoint(), stop: stop.clone(), tasks: tasks.clone() };
         let keep_alive = config.keep_alives_enabled;
-        let shared = Shared { handler, auth, tls, headers, keep_alive, stop, tasks };
+        let foreign_gate = LogGate::new();
+        let shared = Shared { handler, auth, tls, headers, keep_alive, stop, tasks, foreign_gate };
         server.tasks.spawn(accept(listener, Arc::new(shared)).in_current_span());
         Ok(server)
     }
@@ -190,7 +193,19 @@ impl Shared {
 
     /// The connection, encrypted where it is to be.
     async fn handshake(&self, socket: Socket, peer: Peer) -> Option<(Socket, Client)> {
-        let Some(tls) = &self.tls else { return Some((socket, Client { peer, session: None })) };
+        let Some(tls) = &self.tls else {
+            if begins_with_tls(&socket).await {
+                if let Some(held_back) = self.foreign_gate.open() {
+                    tracing::warn!(
+                        %peer,
+                        held_back,
+                        "A TLS client connected to this plaintext HTTP endpoint; let it use http, or give the endpoint tls"
+                    );
+                }
+                return None;
+            }
+            return Some((socket, Client { peer, session: None }));
+        };
         match tls.accept(socket).await {
             Ok((stream, session)) => {
                 Some((Socket::Tls(Box::new(stream)), Client { peer, session: Some(session) }))
@@ -227,6 +242,14 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
     }
+}
+
+/// Whether the first thing that comes is a TLS handshake. It stays there to be read.
+async fn begins_with_tls(socket: &Socket) -> bool {
+    let Socket::Tcp(stream) = socket else { return false };
+    // Record of a handshake; no method of HTTP begins like this.
+    let mut first = [0];
+    matches!(timeout(HEAD_TIME_MAX, stream.peek(&mut first)).await, Ok(Ok(1)) if first == [0x16])
 }
 
 /// What a client gets that is not let in.

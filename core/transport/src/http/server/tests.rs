@@ -118,7 +118,10 @@ async fn who_is_not_let_in_reaches_nothing() {
 
 #[tokio::test]
 async fn a_server_that_asks_for_credentials_does_not_start_without_somebody_who_checks_them() {
-    let auth = Optional::on(ServerAuthConfig { authenticator: Some("basicauth".parse().unwrap()) });
+    let auth = Optional::on(ServerAuthConfig {
+        authenticator: Some("basicauth".parse().unwrap()),
+        ..Default::default()
+    });
     let refused = Server::start(&ServerConfig { auth, ..config() }, Arc::new(Echo::default()), None).await;
     assert!(refused.unwrap_err().to_string().contains("no authenticator was given"));
 }
@@ -156,4 +159,22 @@ fn headers_that_nobody_may_send_are_found_before_the_start() {
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].path, ["response_headers"]);
     }
+}
+
+#[tokio::test]
+async fn a_tls_client_on_a_plaintext_endpoint_is_named_in_the_log() {
+    let log = spanbridge_testkit::Log::record();
+    let (server, echo) = start(&config(), None).await;
+    for _ in 0..2 {
+        let mut client = connect(&server).await;
+        client.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await.unwrap();
+        let _ = tokio::time::timeout(BOUND, client.read(&mut [0; 8])).await.expect("the server closes");
+    }
+    server.shutdown(soon()).await;
+    let lines: Vec<_> = log.lines().into_iter().filter(|line| line.starts_with("WARN")).collect();
+    assert!(
+        matches!(&lines[..], [line] if line.contains("A TLS client connected to this plaintext HTTP")),
+        "{lines:?}"
+    );
+    assert_eq!(echo.0.load(Ordering::Relaxed), 0);
 }

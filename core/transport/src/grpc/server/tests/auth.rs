@@ -91,7 +91,10 @@ async fn an_authenticator_that_hangs_holds_a_request_until_its_deadline() {
 async fn a_server_that_asks_for_credentials_does_not_start_without_somebody_who_checks_them() {
     let config = ServerConfig {
         endpoint: "127.0.0.1:0".into(),
-        auth: Optional::on(ServerAuthConfig { authenticator: Some("basicauth".parse().unwrap()) }),
+        auth: Optional::on(ServerAuthConfig {
+            authenticator: Some("basicauth".parse().unwrap()),
+            ..Default::default()
+        }),
         ..ServerConfig::default()
     };
     let error = Server::start(&config, Arc::new(Service::default()), Account::new(), None, |_| {}).await;

@@ -328,6 +328,48 @@ async fn reloads_during_an_outage_lose_nothing_that_full_queues_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn reloads_during_an_outage_lose_nothing_that_a_batch_processor_has_accepted() {
+    const REQUESTS: u64 = 20;
+    let down = Some(tonic::Status::unavailable("down"));
+    let sink = Sink::behaving(Behaviour { refuse: down, ..Behaviour::default() });
+    let variant = |number: usize| {
+        let retries = "retry_on_failure: {initial_interval: 20ms, max_interval: 50ms}";
+        let exporter = format!("{retries}\n    sending_queue: {{queue_size: 5, num_consumers: 5}}");
+        let config = config(sink.address(), &exporter, "batch", "");
+        config.replace("{timeout: 5ms}", &format!("{{timeout: {}ms, send_batch_size: 10}}", 5 + number))
+    };
+    let collector = Collector::start_with("outage", &variant(0), &["--shutdown-timeout=1s"]);
+    let mut client = client::traces(collector.grpc()).await;
+    let mut spans = 0;
+    for reload in 0..=3 {
+        if reload > 0 {
+            collector.reload(&variant(reload));
+            collector.wait_for_lines(IN_FORCE, reload);
+        }
+        for _ in 0..REQUESTS {
+            let request = data::spans(1 + spans, SPANS_PER_REQUEST);
+            client.export(request).await.expect("the batch processor takes it");
+            spans += SPANS_PER_REQUEST;
+        }
+        // Longer than the bound on what a reload takes out.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+    }
+    sink.behave(Behaviour::default());
+    let all_there = async {
+        while (sink.span_counts().len() as u64) < spans {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let arrived = tokio::time::timeout(PATIENCE, all_there).await;
+    let counts = sink.span_counts();
+    say(&format!("reload/outage/batch: {spans} spans acknowledged, {} received", counts.len()));
+    let log = collector.stopped_log();
+    assert!(arrived.is_ok(), "{} of {spans}: {log}", counts.len());
+    assert!(counts.values().all(|count| *count == 1), "each arrives once");
+    assert!(!log.contains("could not be handed on") && !log.contains("not_handed_over"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_configuration_changes_nothing_and_is_reported_with_its_places() {
     let sink = Sink::start();
     let good = config(sink.address(), "", "", "");

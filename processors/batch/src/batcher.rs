@@ -9,7 +9,7 @@ use spanbridge_component::{
     Acknowledges, Batch, BuildError, ConsumeError, Consumer, Ledger, Metadata, Payload, Settings,
 };
 use tokio::select;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,6 +37,14 @@ pub(crate) struct Batcher {
     pub(crate) cut_off: CancellationToken,
     /// Cancelled when nothing more is taken.
     stopped: CancellationToken,
+    /// Cancelled when what is accepted and cannot be handed on at once goes to a successor.
+    pub(crate) retiring: CancellationToken,
+    /// What goes to the successor.
+    left_over: Mutex<Vec<Batch>>,
+    /// Batches of a predecessor that wait for room.
+    inheriting: AtomicUsize,
+    /// Wakes those who wait behind them.
+    inherited: Notify,
     limits: Limits,
     metadata_keys: Vec<String>,
     shards: Mutex<Shards>,
@@ -46,6 +54,8 @@ pub(crate) struct Batcher {
     undelivered: AtomicUsize,
     /// Whether batches are being refused, and kept to be tried again.
     refused: AtomicBool,
+    /// Wakes those that wait to be tried again, when one was taken.
+    pub(crate) taken_again: Notify,
 }
 
 /// Keeps a shard alive; see [`Shards::release`].
@@ -53,6 +63,9 @@ pub(crate) struct Lease {
     pub(crate) batcher: Arc<Batcher>,
     pub(crate) key: Key,
 }
+
+/// Keeps who comes new from getting ahead of a batch of the predecessor.
+pub(crate) struct Inheriting<'a>(&'a Batcher);
 
 /// The answer to requests that come while the processor stops.
 pub(crate) fn stopping() -> ConsumeError {
@@ -76,8 +89,13 @@ impl Batcher {
             metrics,
             ledger: settings.ledger.clone(),
             refused: AtomicBool::new(false),
+            taken_again: Notify::new(),
             cut_off: CancellationToken::new(),
             stopped: CancellationToken::new(),
+            retiring: CancellationToken::new(),
+            left_over: Mutex::default(),
+            inheriting: AtomicUsize::new(0),
+            inherited: Notify::new(),
             limits,
             metadata_keys: config.metadata_keys.iter().map(|key| key.to_lowercase()).collect(),
             shards: Mutex::new(Shards::new(limits)),
@@ -110,6 +128,7 @@ impl Batcher {
             tracing::warn!(error = %error, "Batches are refused; keeping them and trying again");
         } else {
             tracing::info!("Batches are taken again");
+            self.taken_again.notify_waiters();
         }
     }
 
@@ -146,6 +165,24 @@ impl Batcher {
         Ok(outcomes)
     }
 
+    /// From now on who comes new waits, until the guard is dropped: else what a full processor hands over would wait beside
+    /// its successor, and grow with every reload.
+    pub(crate) fn inheriting(&self) -> Inheriting<'_> {
+        self.inheriting.fetch_add(1, Ordering::AcqRel);
+        Inheriting(self)
+    }
+
+    /// Waits until nothing of a predecessor waits for room.
+    pub(crate) async fn after_heritage(&self) {
+        while self.inheriting.load(Ordering::Acquire) > 0 {
+            // Made before the second look: `notify_waiters` reaches every future that exists, polled or not.
+            let inherited = self.inherited.notified();
+            if self.inheriting.load(Ordering::Acquire) > 0 {
+                inherited.await;
+            }
+        }
+    }
+
     /// Watches for the process to drain: from then on nothing waits for more to come, so that the receivers, which stop
     /// first, get their answers.
     pub(crate) fn watch(self: &Arc<Self>, draining: CancellationToken) {
@@ -166,6 +203,16 @@ impl Batcher {
         self.room.close();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// Keeps a batch for the successor.
+    pub(crate) fn leave(&self, batch: Batch) {
+        self.left_over.lock().unwrap_or_else(PoisonError::into_inner).push(batch);
+    }
+
+    /// Takes out what was left for the successor.
+    pub(crate) fn left_over(&self) -> Vec<Batch> {
+        std::mem::take(&mut *self.left_over.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Ends the exports that are still on their way.
@@ -309,6 +356,16 @@ impl Batcher {
     fn shards(&self) -> MutexGuard<'_, Shards> {
         // No step here can panic half-way and leave a shard in two minds.
         self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Inheriting ===
+
+impl Drop for Inheriting<'_> {
+    fn drop(&mut self) {
+        if self.0.inheriting.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.inherited.notify_waiters();
+        }
     }
 }
 

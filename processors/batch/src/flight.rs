@@ -19,7 +19,8 @@ use crate::shards::Closed;
 /// keep a link with 100 ms of delay at some 600,000 spans a second.
 pub const EXPORTS_MAX: usize = 8;
 
-/// Pause before a batch that was accepted, and then refused for now, is tried again; it doubles up to [`RETRY_MAX`].
+/// Pause before a batch that was accepted, and then refused for now, is tried again; it doubles up to [`RETRY_MAX`], and
+/// ends when another batch is taken.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 /// Longest pause, unless whoever comes next asks for more.
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -63,7 +64,7 @@ impl Flight {
         };
         match slot {
             Some(slot) => self.export(batch, slot).await,
-            None => self.give_up(batch.payload.items(), batch.taken),
+            None => self.give_up(batch.payload, batch.taken),
         }
     }
 
@@ -71,9 +72,10 @@ impl Flight {
     pub(crate) async fn export(self, batch: Closed, slot: OwnedSemaphorePermit) {
         let Closed { payload, taken, trigger } = batch;
         let (items, bytes) = (payload.items(), payload.len());
-        let Some(answer) = self.hand_on(payload, taken.accepted_items() > 0).await else {
-            return self.give_up(items, taken);
+        let Some(answer) = self.hand_on(&payload, taken.accepted_items() > 0).await else {
+            return self.give_up(payload, taken);
         };
+        drop(payload);
         // What others wait for, the slot and the room, comes before the news.
         drop(slot);
         match &answer {
@@ -87,11 +89,12 @@ impl Flight {
         self.end(answer);
     }
 
-    /// The answer of whoever comes next; `None` if the time to drain ends before it is there.
+    /// The answer of whoever comes next; `None` if the time to drain ends before it is there, or a successor is to try
+    /// again.
     ///
     /// Callers who wait get every answer. For those who went on this processor is all that is left: as long as the answer
     /// is that another try may help, it tries again, and holds the room meanwhile, so that who comes now waits.
-    async fn hand_on(&self, payload: Payload, accepted: bool) -> Option<Result<(), ConsumeError>> {
+    async fn hand_on(&self, payload: &Payload, accepted: bool) -> Option<Result<(), ConsumeError>> {
         let batcher = self.batcher();
         let mut pause = RETRY_FIRST;
         loop {
@@ -108,10 +111,12 @@ impl Flight {
             };
             batcher.note_try(&answer);
             select! {
-                () = sleep(pause.max(again)) => {}
+                () = sleep(pause.max(again)) => pause = (pause * 2).min(RETRY_MAX),
+                // Where a pause was asked for, it is kept.
+                () = batcher.taken_again.notified(), if again.is_zero() => pause = RETRY_FIRST,
+                () = batcher.retiring.cancelled() => return None,
                 () = batcher.cut_off.cancelled() => return None,
             }
-            pause = (pause * 2).min(RETRY_MAX);
         }
     }
 
@@ -131,9 +136,16 @@ impl Flight {
         }
     }
 
-    fn give_up(self, items: usize, taken: Taken) {
-        taken.dropped(STOPPED);
-        self.batcher().not_delivered(items);
+    /// What was accepted goes to the successor, if there is to be one. With it go the items of callers who wait, if the
+    /// batch has such: they try again, and have them twice.
+    fn give_up(self, payload: Payload, taken: Taken) {
+        if taken.accepted_items() > 0 && self.batcher().retiring.is_cancelled() {
+            taken.returned();
+            self.batcher().leave(Batch { payload, context: self.context.clone() });
+        } else {
+            taken.dropped(STOPPED);
+            self.batcher().not_delivered(payload.items());
+        }
         let error = ConsumeError::retryable("the batch processor stopped before the batch was delivered");
         self.end(Err(error));
     }

@@ -27,6 +27,7 @@ impl BatchProcessor {
     }
 
     async fn carry(&self, batch: Batch) -> Result<(), ConsumeError> {
+        self.batcher.after_heritage().await;
         let accepted = self.batcher.acknowledges() == Acknowledges::Accepted;
         let outcomes = self.batcher.take(batch, accepted).await?;
         if accepted { Ok(()) } else { outcomes.wait().await }
@@ -54,6 +55,17 @@ impl Component for BatchProcessor {
             }
         }
     }
+
+    /// As [`Component::shutdown`], but what was accepted and is refused for now is handed over instead of tried again, and so
+    /// is what has not been answered at the deadline.
+    async fn retire(&self, deadline: Instant) -> Result<Vec<Batch>, ShutdownError> {
+        self.batcher.retiring.cancel();
+        if let Err(error) = self.shutdown(deadline).await {
+            // What is handed over must not be lost for it.
+            tracing::warn!(%error, "The processor did not end cleanly for its successor");
+        }
+        Ok(self.batcher.left_over())
+    }
 }
 
 impl Processor for BatchProcessor {}
@@ -70,6 +82,15 @@ impl Consumer for BatchProcessor {
                 .await
                 .unwrap_or_else(|_| Err(too_late())),
         }
+    }
+
+    async fn inherit(&self, batch: Batch) -> Result<(), ConsumeError> {
+        let accepted = self.batcher.acknowledges() == Acknowledges::Accepted;
+        let outcomes = {
+            let _first = self.batcher.inheriting();
+            self.batcher.take(batch, accepted).await?
+        };
+        if accepted { Ok(()) } else { outcomes.wait().await }
     }
 
     /// With callers that wait, success means what it means behind this processor.

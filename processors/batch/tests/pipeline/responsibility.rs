@@ -1,6 +1,6 @@
 //! What becomes of telemetry whose callers were answered at once.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use batch_processor::{Acknowledge, Config, EXPORTS_MAX, ROOM_BYTES};
@@ -37,6 +37,23 @@ async fn a_batch_that_is_refused_for_now_is_kept_until_it_is_taken() {
     let balance = ledger.balance(Signal::Traces);
     assert!(balance.is_balanced(), "{balance:?}");
     assert_eq!((balance.taken, balance.delivered, balance.held), (10, 10, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_a_batch_is_taken_again_the_others_are_tried_at_once() {
+    let sink = Sink::new();
+    let refusals = (0..16).map(|_| ConsumeError::retryable("sending queue is full"));
+    let (mut batch, _) = fixture(accepted(), Failing::first(refusals, sink.clone()));
+    // The first is refused 9 times, and in a pause of 5 s when the second is refused 7 times and then taken.
+    batch.send(10).await.unwrap().unwrap();
+    tokio::time::sleep(millis(50 + 100 + 200 + 400 + 800 + 1600 + 3200 + 5000 + 100)).await;
+    batch.send(10).await.unwrap().unwrap();
+    let start = Instant::now();
+    sink.wait_for_items(10).await;
+    assert!(start.elapsed() <= millis(5000), "{:?}", start.elapsed());
+    let start = Instant::now();
+    sink.wait_for_items(20).await;
+    assert!(start.elapsed() <= millis(100), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,4 +183,75 @@ async fn what_a_caller_who_leaves_before_its_answer_had_not_handed_on_is_its_own
     let balance = ledger.balance(Signal::Traces);
     assert!(balance.is_balanced() && balance.held == 0, "{balance:?}");
     assert!(balance.returned > 0, "{balance:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_accepted_and_is_not_taken_goes_to_a_successor() {
+    let (sink, gate) = (Sink::new(), Gate::closed(Sink::new()));
+    let full = || ConsumeError::retryable("sending queue is full");
+    for (next, at_once) in [
+        // Refused, and in the pause before the next try.
+        (Failing::always(full()) as Arc<dyn Consumer>, true),
+        // The same, and the second one without an answer.
+        (Failing::first([full()], gate.clone()), false),
+        (gate.clone(), false),
+    ] {
+        let (mut batch, ledger) = fixture(accepted(), next);
+        // One on its way, and one that is still open.
+        batch.send(10).await.unwrap().unwrap();
+        settle().await;
+        batch.send(4).await.unwrap().unwrap();
+        let start = Instant::now();
+        let left = batch.processor.retire(start + millis(5000)).await.unwrap();
+        assert_eq!(start.elapsed(), if at_once { millis(0) } else { millis(5000) });
+        let balance = ledger.balance(Signal::Traces);
+        assert!(balance.is_balanced(), "{balance:?}");
+        let items: usize = left.iter().map(Batch::items).sum();
+        assert_eq!((balance.returned, items as u64 + balance.delivered), (items as u64, 14));
+        for batch in left {
+            sink.consume(batch).await.unwrap();
+        }
+    }
+    assert!(sink.items() >= 28);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_left_to_a_successor_of_what_can_be_handed_on_or_belongs_to_callers() {
+    let sink = Sink::new();
+    let (mut batch, _) = fixture(accepted(), sink.clone());
+    batch.send(4).await.unwrap().unwrap();
+    assert!(batch.processor.retire(Instant::now() + millis(5000)).await.unwrap().is_empty());
+    assert_eq!(sink.items(), 4);
+    let config = Config { acknowledge: Acknowledge::Delivered, ..config() };
+    let (mut batch, _) = fixture(config, Gate::closed(Sink::new()));
+    let caller = batch.send(4);
+    settle().await;
+    assert!(batch.processor.retire(Instant::now() + millis(5000)).await.unwrap().is_empty());
+    assert!(caller.await.unwrap().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_predecessor_held_comes_before_what_is_new() {
+    let gate = Gate::closed(Sink::new());
+    let (mut batch, _) = fixture(accepted(), gate.clone());
+    let payload = batch.spans(20_000);
+    for _ in 0..ROOM_BYTES / payload.len() {
+        batch.processor.consume(Batch::new(payload.clone())).await.unwrap();
+    }
+    let done = Arc::new(Mutex::new(Vec::new()));
+    for name in ["held 1", "new", "held 2"] {
+        let (processor, payload, done) = (batch.processor.clone(), payload.clone(), done.clone());
+        tokio::spawn(async move {
+            let batch = Batch::new(payload);
+            let answer =
+                if name == "new" { processor.consume(batch).await } else { processor.inherit(batch).await };
+            answer.unwrap();
+            done.lock().unwrap().push(name);
+        });
+        settle().await;
+    }
+    assert!(done.lock().unwrap().is_empty());
+    gate.open();
+    tokio::time::sleep(millis(1000)).await;
+    assert_eq!(*done.lock().unwrap(), ["held 1", "held 2", "new"]);
 }

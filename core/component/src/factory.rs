@@ -280,9 +280,12 @@ pub trait ConnectorFactory: Send + Sync + 'static {
 /// Where an extension passes this on from others that its configuration names (an authenticator that asks further
 /// ones), it says what it does itself; the service follows the references.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub struct Offers {
     /// It lets requests into servers.
     pub server_authenticator: bool,
+    /// It lets clients in by their certificates, for which the server has to ask.
+    pub takes_client_certificates: bool,
     /// It gives credentials to clients.
     pub client_authenticator: bool,
     /// Those credentials may only go over an encrypted transport.

@@ -64,7 +64,10 @@ pub enum Role {
     #[default]
     Any,
     /// To let requests into a server.
-    ServerAuthenticator,
+    ServerAuthenticator {
+        /// Whether the server asks its clients for certificates, or another authenticator stands before this one.
+        asks_for_certificates: bool,
+    },
     /// To give credentials to a client.
     ClientAuthenticator {
         /// Whether the credentials go over a transport that nobody encrypts.

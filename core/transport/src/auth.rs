@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use spanbridge_component::{
     AuthData, AuthError, AuthRequest, ClientAuthenticator, Code, ComponentId, Context, Host, Problems, Role,
-    ServerAuthenticator, StartError, Validate,
+    ServerAuthenticator, StartError,
 };
 use spanbridge_config::Optional;
 use tokio::time::{Instant, timeout_at};
@@ -52,10 +52,12 @@ pub struct ClientAuthConfig {
 const NO_AUTHENTICATOR: &str = "names no authenticator";
 const NO_AUTHENTICATOR_HELP: &str = "write the id of an extension: auth: {authenticator: basicauth}";
 
-impl Validate for ServerAuthConfig {
-    fn validate(&self, problems: &mut Problems) {
+impl ServerAuthConfig {
+    /// Validates it for a server that asks its clients for certificates or does not.
+    pub fn validate(&self, asks_for_certificates: bool, problems: &mut Problems) {
+        let role = Role::ServerAuthenticator { asks_for_certificates };
         match &self.authenticator {
-            Some(id) => problems.refer_as("authenticator", id, Role::ServerAuthenticator),
+            Some(id) => problems.refer_as("authenticator", id, role),
             None => {
                 problems.error(NO_AUTHENTICATOR).help(NO_AUTHENTICATOR_HELP);
             }

@@ -36,7 +36,7 @@ impl Validate for Config {
                 if !seen.insert(id) {
                     problems.error_at(&key, format!("names \"{id}\" twice"));
                 }
-                problems.refer_as(&key, id, Role::ServerAuthenticator);
+                problems.refer_as(&key, id, Role::ServerAuthenticator { asks_for_certificates: true });
             }
         });
     }

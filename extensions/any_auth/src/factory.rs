@@ -18,8 +18,9 @@ impl ExtensionFactory for Factory {
         Descriptor { type_name: "any_auth", aliases: &[], signals: &[], unsupported: &[] }
     }
 
-    fn offers(&self, _: &Config) -> Offers {
-        Offers { server_authenticator: true, ..Offers::default() }
+    fn offers(&self, config: &Config) -> Offers {
+        let takes_client_certificates = config.client_certificate;
+        Offers { server_authenticator: true, takes_client_certificates, ..Offers::default() }
     }
 
     fn create(&self, settings: Settings, config: Config) -> Result<Arc<dyn Extension>, BuildError> {

@@ -33,6 +33,7 @@ impl ExtensionFactory for Factory {
             server_authenticator: config.htpasswd.is_on(),
             client_authenticator: config.client_auth.is_on(),
             requires_transport_security: config.client_auth.is_on(),
+            ..Offers::default()
         }
     }
 

@@ -29,7 +29,12 @@ impl ExtensionFactory for Factory {
     }
 
     fn offers(&self, _: &Config) -> Offers {
-        Offers { server_authenticator: true, client_authenticator: true, requires_transport_security: true }
+        Offers {
+            server_authenticator: true,
+            client_authenticator: true,
+            requires_transport_security: true,
+            ..Offers::default()
+        }
     }
 
     fn create(&self, settings: Settings, config: Config) -> Result<Arc<dyn Extension>, BuildError> {

@@ -42,12 +42,17 @@ fn fits(components: &Components, problems: &mut Problems, key: &str, reference: 
     let Some(offers) = components.extensions.get(&reference.id).map(|recipe| recipe.offers()) else { return };
     let id = &reference.id;
     match reference.role {
-        Role::ServerAuthenticator if !offers.server_authenticator => {
+        Role::ServerAuthenticator { .. } if !offers.server_authenticator => {
             let problem = problems
                 .error_at(key, format!("\"{id}\": requested authenticator is not a server authenticator"));
             if offers.client_authenticator {
                 problem.help(format!("\"{id}\" gives credentials to clients, and does not check them"));
             }
+        }
+        Role::ServerAuthenticator { asks_for_certificates: false } if offers.takes_client_certificates => {
+            let text =
+                format!("\"{id}\" lets clients in by their certificates, and this server asks for none");
+            problems.warn_at(key, text).help("name the authority of the clients: tls: {client_ca_file: ...}");
         }
         Role::ClientAuthenticator { .. } if !offers.client_authenticator => {
             let text = format!("\"{id}\": requested authenticator is not a gRPC client authenticator");

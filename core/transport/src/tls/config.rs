@@ -283,6 +283,11 @@ impl ServerTls {
         Sources { client_ca, ..self.settings.sources() }
     }
 
+    /// Whether clients are asked for a certificate.
+    pub(crate) fn asks_for_certificates(&self) -> bool {
+        self.sources().client_ca.is_some()
+    }
+
     /// Reports, at the server's own place, if clients without a certificate would come in unasked.
     pub(crate) fn check_auth(&self, has_auth: bool, problems: &mut Problems) {
         if self.client_certificate_optional && !has_auth {

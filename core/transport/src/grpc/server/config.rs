@@ -179,7 +179,10 @@ impl Validate for ServerConfig {
             Ok(endpoint) => problems.listen_at("endpoint", endpoint.address(self.transport)),
             Err(error) => drop(problems.error_at("endpoint", error)),
         }
-        problems.nested("auth", &self.auth);
+        if let Some(auth) = self.auth.as_ref() {
+            let asks_for_certificates = self.tls.as_ref().is_some_and(ServerTls::asks_for_certificates);
+            problems.at("auth", |problems| auth.validate(asks_for_certificates, problems));
+        }
         problems.nested("tls", &self.tls);
         if let Some(tls) = self.tls.as_ref() {
             tls.check_auth(self.auth.is_on(), problems);

@@ -86,7 +86,10 @@ impl Validate for ServerConfig {
         if let Some(tls) = self.tls.as_ref() {
             tls.check_auth(self.auth.is_on(), problems);
         }
-        problems.nested("auth", &self.auth);
+        if let Some(auth) = self.auth.as_ref() {
+            let asks_for_certificates = self.tls.as_ref().is_some_and(ServerTls::asks_for_certificates);
+            problems.at("auth", |problems| auth.validate(asks_for_certificates, problems));
+        }
         if let Err(error) = self.response_headers() {
             problems.error_at("response_headers", error);
         }

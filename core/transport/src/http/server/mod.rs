@@ -35,7 +35,7 @@ use crate::tls::{Acceptor, Session};
 
 /// Connections at a time; further ones wait in the socket's backlog.
 pub const CONNECTIONS_MAX: usize = 256;
-/// Time for a client to send the head of its first request, and that a connection may idle before the next.
+/// Time for a client to send its first byte, the head of a request, and that a connection may idle before the next.
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(20);
 /// Time for a connection as a whole: one that never reads its answer ends too.
 pub const CONNECTION_TIME_MAX: Duration = Duration::from_secs(300);
@@ -45,6 +45,10 @@ const LAST_ANSWER_MAX: Duration = Duration::from_secs(1);
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Pause after a failed `accept`, which mostly means that the process is out of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How a TLS handshake begins, and no request of HTTP.
+const TLS_HANDSHAKE: u8 = 0x16;
+const TLS_CLIENT: &str =
+    "A TLS client connected to this plaintext HTTP endpoint; let it use http, or give the endpoint tls";
 /// What clients may ask for in a TLS handshake (ALPN).
 const ALPN: &[u8] = b"http/1.1";
 
@@ -194,15 +198,15 @@ impl Shared {
     /// The connection, encrypted where it is to be.
     async fn handshake(&self, socket: Socket, peer: Peer) -> Option<(Socket, Client)> {
         let Some(tls) = &self.tls else {
-            if begins_with_tls(&socket).await {
-                if let Some(held_back) = self.foreign_gate.open() {
-                    tracing::warn!(
-                        %peer,
-                        held_back,
-                        "A TLS client connected to this plaintext HTTP endpoint; let it use http, or give the endpoint tls"
-                    );
+            match timeout(HEAD_TIME_MAX, first_byte(&socket)).await {
+                Ok(Some(TLS_HANDSHAKE)) => {
+                    if let Some(held_back) = self.foreign_gate.open() {
+                        tracing::warn!(%peer, held_back, "{TLS_CLIENT}");
+                    }
+                    return None;
                 }
-                return None;
+                Ok(_) => {}
+                Err(_) => return None,
             }
             return Some((socket, Client { peer, session: None }));
         };
@@ -244,12 +248,11 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// Whether the first thing that comes is a TLS handshake. It stays there to be read.
-async fn begins_with_tls(socket: &Socket) -> bool {
-    let Socket::Tcp(stream) = socket else { return false };
-    // Record of a handshake; no method of HTTP begins like this.
+/// The first byte that a client sends; it stays there to be read. `None` at the end, and where that cannot be told.
+async fn first_byte(socket: &Socket) -> Option<u8> {
+    let Socket::Tcp(stream) = socket else { return None };
     let mut first = [0];
-    matches!(timeout(HEAD_TIME_MAX, stream.peek(&mut first)).await, Ok(Ok(1)) if first == [0x16])
+    matches!(stream.peek(&mut first).await, Ok(1)).then_some(first[0])
 }
 
 /// What a client gets that is not let in.

@@ -241,6 +241,10 @@ async fn a_part_that_was_refused_for_good_does_not_decide_about_the_others() {
     let error = patiently(sender.send(&batch(1))).await.unwrap_err();
     assert_eq!(error.refusal, Refusal::TooLarge { limit: Some(1000) });
     assert!(error.failed.is_none(), "all of it failed");
+    // What one does not let in may still be delivered.
+    backends[0].refuse(Some(Status::unauthenticated("who are you?")));
+    let error = patiently(sender.send(&batch(1))).await.unwrap_err();
+    assert!(error.error.is_permanent() && error.refusal == Refusal::Credentials);
     shut_down(&sender).await;
 }
 

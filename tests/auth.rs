@@ -292,10 +292,7 @@ async fn certificates_and_passwords_come_in_on_one_listener() {
     if !have("openssl", "version") {
         return;
     }
-    let (ca, other) = (Pki::new(), Pki::new());
-    ca.issue("server", "remote.example");
-    ca.issue("client", "edge-1");
-    other.issue("client", "edge-2");
+    let (ca, other) = Pki::of_both_ends();
     let (cert, key, ca_file) = (ca.at("server.pem"), ca.at("server.key"), ca.at("ca.pem"));
     let tls = format!(
         "tls: {{cert_file: {cert}, key_file: {key}, client_ca_file: {ca_file}, client_certificate_optional: true}}"

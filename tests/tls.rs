@@ -93,10 +93,7 @@ async fn a_collector_requires_and_verifies_client_certificates() {
     if !have("openssl", "version") {
         return;
     }
-    let (ca, other) = (Pki::new(), Pki::new());
-    ca.issue("server", "remote.example");
-    ca.issue("client", "edge-1");
-    other.issue("client", "edge-2");
+    let (ca, other) = Pki::of_both_ends();
     let sink = Sink::start();
     let (cert, key, ca_file) = (ca.at("server.pem"), ca.at("server.key"), ca.at("ca.pem"));
     let remote = remote(&sink, &format!("cert_file: {cert}, key_file: {key}, client_ca_file: {ca_file}"));

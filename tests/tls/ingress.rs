@@ -153,10 +153,7 @@ async fn an_ingress_with_client_certificates_lets_through_those_it_knows() {
     if !have("openssl", "version") || !have("nginx", "-v") {
         return;
     }
-    let (ca, other) = (Pki::new(), Pki::new());
-    ca.issue("server", "remote.example");
-    ca.issue("client", "edge-1");
-    other.issue("client", "edge-2");
+    let (ca, other) = Pki::of_both_ends();
     let sink = Sink::start();
     let remote = Collector::start("remote", &passthrough("endpoint: '127.0.0.1:0'", sink.address(), ""));
     let verify = format!("ssl_client_certificate {}; ssl_verify_client on;", ca.at("ca.pem"));

@@ -63,6 +63,15 @@ keyUsage = keyCertSign,cRLSign
 ";
 
 impl Pki {
+    /// One with `server` (remote.example) and `client` (edge-1), and another with a `client` (edge-2).
+    pub(crate) fn of_both_ends() -> (Self, Self) {
+        let (ca, other) = (Self::new(), Self::new());
+        ca.issue("server", "remote.example");
+        ca.issue("client", "edge-1");
+        other.issue("client", "edge-2");
+        (ca, other)
+    }
+
     /// A new authority: `ca.pem`, `ca.key`.
     pub(crate) fn new() -> Self {
         let pki = Self(TempDir::new().expect("a folder"));

@@ -143,12 +143,18 @@ impl Delivery {
                 return Err(Failure::Refused { error, refusal });
             }
             self.reporter.not_working(&error);
-            self.pause(parcel, trials, error).await?;
+            self.pause(parcel, trials, refusal, error).await?;
         }
     }
 
     /// Waits for the time of the next attempt.
-    async fn pause(&self, parcel: &Parcel, trials: &mut Trials, error: ConsumeError) -> Result<(), Failure> {
+    async fn pause(
+        &self,
+        parcel: &Parcel,
+        trials: &mut Trials,
+        refusal: Refusal,
+        error: ConsumeError,
+    ) -> Result<(), Failure> {
         if self.stop.is_stopping() {
             return Err(Failure::Interrupted(error.context("interrupted due to shutdown")));
         }
@@ -163,7 +169,7 @@ impl Delivery {
                 return Err(Failure::Final { error, reason: reason::RETRIES_EXHAUSTED });
             }
         };
-        self.reporter.will_retry(&error, pause);
+        self.reporter.will_retry(&error, refusal, pause);
         for ticket in parcel.tickets() {
             if let Keeper::Stored(queue, position) = ticket.keeper() {
                 queue.note(*position, trials.history()).await;

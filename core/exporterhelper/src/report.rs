@@ -7,7 +7,7 @@ use std::time::Duration;
 use spanbridge_component::telemetry::ExporterMetrics;
 use spanbridge_component::{Code, ConsumeError, Host, Signal, Status};
 
-use crate::RateLimit;
+use crate::{RateLimit, Refusal};
 
 /// At most one log line of each sort in this time; the line says how many were held back.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -75,9 +75,19 @@ impl Reporter {
         }
     }
 
-    pub(crate) fn will_retry(&self, error: &ConsumeError, interval: Duration) {
-        if let Some(held_back) = self.retries.admit() {
-            let interval = spanbridge_config::Duration::from(interval);
+    pub(crate) fn will_retry(&self, error: &ConsumeError, refusal: Refusal, interval: Duration) {
+        let Some(held_back) = self.retries.admit() else { return };
+        let interval = spanbridge_config::Duration::from(interval);
+        if refusal == Refusal::Credentials {
+            // Unlike an outage it does not pass by itself.
+            tracing::error!(
+                %error,
+                %interval,
+                held_back,
+                "Exporting failed. Will retry the request after interval. The destination refuses the credentials of this \
+                 exporter: correct them, here or there; what is queued is kept meanwhile."
+            );
+        } else {
             tracing::info!(%error, %interval, held_back, "Exporting failed. Will retry the request after interval.");
         }
     }

@@ -10,7 +10,7 @@ use spanbridge_component::{
 use tokio::time::{Instant, timeout_at};
 
 use crate::Config;
-use crate::batcher::Batcher;
+use crate::batcher::{Batcher, Inheriting};
 
 /// Gathers requests into batches; see the crate's documentation.
 pub(crate) struct BatchProcessor {
@@ -26,10 +26,14 @@ impl BatchProcessor {
         Ok(Self { batcher: Arc::new(Batcher::new(settings, config, next)?) })
     }
 
-    async fn carry(&self, batch: Batch) -> Result<(), ConsumeError> {
-        self.batcher.after_heritage().await;
+    /// Takes a batch, and waits for its outcome if the caller has to. `first` is held until there is room for it.
+    async fn carry(&self, batch: Batch, first: Option<Inheriting<'_>>) -> Result<(), ConsumeError> {
+        if first.is_none() {
+            self.batcher.after_heritage().await;
+        }
         let accepted = self.batcher.acknowledges() == Acknowledges::Accepted;
         let outcomes = self.batcher.take(batch, accepted).await?;
+        drop(first);
         if accepted { Ok(()) } else { outcomes.wait().await }
     }
 }
@@ -77,20 +81,15 @@ impl Consumer for BatchProcessor {
             return Ok(());
         }
         match batch.context.deadline {
-            None => self.carry(batch).await,
-            Some(deadline) => timeout_at(Instant::from_std(deadline), self.carry(batch))
+            None => self.carry(batch, None).await,
+            Some(deadline) => timeout_at(Instant::from_std(deadline), self.carry(batch, None))
                 .await
                 .unwrap_or_else(|_| Err(too_late())),
         }
     }
 
     async fn inherit(&self, batch: Batch) -> Result<(), ConsumeError> {
-        let accepted = self.batcher.acknowledges() == Acknowledges::Accepted;
-        let outcomes = {
-            let _first = self.batcher.inheriting();
-            self.batcher.take(batch, accepted).await?
-        };
-        if accepted { Ok(()) } else { outcomes.wait().await }
+        self.carry(batch, Some(self.batcher.inheriting())).await
     }
 
     /// With callers that wait, success means what it means behind this processor.

@@ -5,12 +5,14 @@ use std::time::Duration;
 use spanbridge_component::ConsumeError;
 use spanbridge_testkit::Log;
 
-use crate::testing::{Answer, Running, Scripted, settle};
+use crate::SendError;
+use crate::testing::{Answer, Running, Scripted, not_let_in, settle};
 
 /// What is logged when a destination answers so, for two requests of three items within a minute.
-async fn logged(yaml: &str, error: ConsumeError) -> Vec<String> {
+async fn logged(yaml: &str, error: impl Into<SendError>) -> Vec<String> {
     let log = Log::record();
-    let to = Scripted::new(move |_, _| Answer::Fail(error.clone().into()));
+    let error = error.into();
+    let to = Scripted::new(move |_, _| Answer::Fail(error.clone()));
     let running = Running::start(yaml, &to).await;
     for _ in 0..2 {
         let _ = running.spawn(3).await.unwrap();
@@ -55,6 +57,17 @@ async fn retries_are_logged_with_their_interval_once_in_a_while() {
         "INFO Exporting failed. Will retry the request after interval. error=down interval=5s held_back=";
     assert_eq!(lines[0], format!("{text}0"));
     assert!(lines.iter().all(|line| line.starts_with(text)), "{lines:?}");
+    assert!((5..=7).contains(&lines.len()), "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_credentials_are_an_error_that_says_what_to_do() {
+    let lines = logged("{}", not_let_in()).await;
+    assert!(
+        lines[0].starts_with("ERROR Exporting failed. Will retry the request after interval."),
+        "{lines:?}"
+    );
+    assert!(lines[0].contains("correct them") && lines[0].contains("invalid credentials"), "{lines:?}");
     assert!((5..=7).contains(&lines.len()), "{lines:?}");
 }
 

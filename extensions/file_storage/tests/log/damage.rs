@@ -105,14 +105,20 @@ fn damage(rng: &mut fastrand::Rng, bytes: &mut Vec<u8>) -> Range<usize> {
     start..end
 }
 
+/// A segment of ten records, and its bytes with one flipped in the fourth, with the place of that record.
+async fn damaged(folder: &Path) -> (PathBuf, Vec<u8>, Range<usize>) {
+    filled(folder, 10).await;
+    let segment = files(folder, SEGMENTS)[0].clone();
+    let mut bytes = fs::read(&segment).unwrap();
+    let place = places(&bytes)[3].0.clone();
+    bytes[place.start + 100] ^= 0xFF;
+    (segment, bytes, place)
+}
+
 #[tokio::test]
 async fn damaged_bytes_are_set_aside_as_they_were() {
     let folder = tempfile::tempdir().unwrap();
-    filled(folder.path(), 10).await;
-    let segment = &files(folder.path(), SEGMENTS)[0];
-    let mut bytes = fs::read(segment).unwrap();
-    let place = places(&bytes)[3].0.clone();
-    bytes[place.start + 100] ^= 0xFF;
+    let (segment, bytes, place) = damaged(folder.path()).await;
     fs::write(segment, &bytes).unwrap();
 
     let log = open(small_segments(folder.path())).await;
@@ -128,18 +134,14 @@ async fn damaged_bytes_are_set_aside_as_they_were() {
 #[tokio::test]
 async fn damaged_bytes_are_set_aside_beside_those_of_an_earlier_damage_and_only_once() {
     let folder = tempfile::tempdir().unwrap();
-    filled(folder.path(), 10).await;
-    let segment = &files(folder.path(), SEGMENTS)[0];
-    let mut bytes = fs::read(segment).unwrap();
-    let place = places(&bytes)[3].0.clone();
-    bytes[place.start + 100] ^= 0xFF;
+    let (segment, bytes, place) = damaged(folder.path()).await;
     let aside = format!("{}.damaged-{}", segment.display(), place.start);
     let (second, partial) = (format!("{aside}-2"), format!("{aside}-2.partial"));
     fs::write(&aside, b"other bytes").unwrap();
     fs::write(&partial, b"half of").unwrap();
     for _ in 0..2 {
         // As if what was set aside could not be covered: the next process finds the same.
-        fs::write(segment, &bytes).unwrap();
+        fs::write(&segment, &bytes).unwrap();
         let log = open(small_segments(folder.path())).await;
         assert_eq!(log.usage().damaged, 1);
         log.close().await;

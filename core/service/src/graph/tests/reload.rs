@@ -46,6 +46,17 @@ impl Run {
         }
     }
 
+    /// Lets pass what hangs, after this time, if it `opens` at all.
+    fn gate_opens_after(&self, time: Duration, opens: bool) -> impl Future<Output = ()> + use<> {
+        let recorder = self.recorder.clone();
+        async move {
+            sleep(time).await;
+            if opens {
+                recorder.open_gate();
+            }
+        }
+    }
+
     fn entrance(&self, signal: Signal) -> Arc<dyn Consumer> {
         self.recorder.outputs("in").get(signal).unwrap()
     }
@@ -374,13 +385,7 @@ service: {pipelines: {traces: {receivers: [in], exporters: [out/2]}}}
         let mut run = Run::of(&line("", "{hold: true}", "")).await;
         run.feed(25).await;
         run.reload(&line("", "{consume: hang}", "")).await.unwrap();
-        let recorder = run.recorder.clone();
-        let gate = async {
-            sleep(Duration::from_secs(10)).await;
-            if opens {
-                recorder.open_gate();
-            }
-        };
+        let gate = run.gate_opens_after(Duration::from_secs(10), opens);
         let begin = Instant::now();
         let (changes, ()) = tokio::join!(run.reload(without), gate);
         assert!(changes.unwrap().removed.contains(&"\"out\" exporter".to_owned()));
@@ -399,13 +404,7 @@ async fn a_shutdown_goes_on_handing_over_and_reports_and_books_what_is_left() {
         let mut run = Run::of(&line("", "{hold: true}", "")).await;
         run.feed(25).await;
         run.reload(&line("", "{consume: hang}", "")).await.unwrap();
-        let recorder = run.recorder.clone();
-        let gate = async {
-            sleep(Duration::from_secs(1)).await;
-            if opens {
-                recorder.open_gate();
-            }
-        };
+        let gate = run.gate_opens_after(Duration::from_secs(1), opens);
         let begin = Instant::now();
         let (report, ()) = tokio::join!(run.graph.shutdown(TIMEOUT), gate);
         assert!(begin.elapsed() < TIMEOUT, "{:?}", begin.elapsed());

@@ -62,7 +62,8 @@ async fn retries_are_logged_with_their_interval_once_in_a_while() {
 
 #[tokio::test(start_paused = true)]
 async fn refused_credentials_are_an_error_that_says_what_to_do() {
-    let lines = logged("{}", not_let_in()).await;
+    let yaml = "{retry_on_failure: {randomization_factor: 0, max_interval: 5s}}";
+    let lines = logged(yaml, not_let_in()).await;
     assert!(
         lines[0].starts_with("ERROR Exporting failed. Will retry the request after interval."),
         "{lines:?}"
